@@ -1,0 +1,135 @@
+"""The board as the telemetry tells it: one object per board, one per instance.
+
+Everything that shows or judges a board (``top``, ``ps``, the monitor, the demo's summary)
+reads these objects; nothing else keeps a second copy of that knowledge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Event:
+    """One change of state, or a fault, of an instance.
+
+    ``time_us`` is the board's time since boot. ``where`` is the guest's call chain, innermost
+    first (``"hog.py:4 in spin < hog.py:9 in main"``), ``what`` the exception's type and message;
+    both are empty when the event has none. ``numbers`` are the record's a to e (see wire.REASON_*).
+    """
+
+    time_us: int
+    instance: int
+    name: str
+    old: str
+    new: str
+    reason: str
+    where: str = ""
+    what: str = ""
+    numbers: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
+
+
+@dataclass(slots=True)
+class LogLine:
+    """One line a guest printed (``error`` False) or the agent said about it (``error`` True)."""
+
+    time_us: int
+    instance: int
+    name: str
+    text: str
+    error: bool = False
+
+
+@dataclass(slots=True)
+class InstanceModel:
+    """What is known of one instance. Times in us, sizes in bytes, None where not set or not known."""
+
+    id: int
+    name: str = ""  # "sampler.0"
+    image: str = ""  # "sampler"
+    index: int = 0
+    state: str = "loading"
+    reason: str = "none"
+    criticality: int = 5
+    confined: bool = False
+    autostart: bool = False
+    on_overrun: str = "kill"
+    restart: str = "on-failure"
+    digest: str = ""
+    cpu_max_us: int | None = None
+    cpu_max_period_us: int = 100_000
+    cpu_min_us: int | None = None
+    cpu_min_period_us: int | None = None
+    slice_max_us: int | None = None
+    weight: int = 100
+    mem_min: int | None = None
+    mem_high: int | None = None
+    mem_max: int | None = None
+    storage_max: int | None = None
+    cpu_us: int = 0
+    cpu_share: float = 0.0  # of one CPU, over the last summary period
+    throttled_us: int = 0
+    slices: int = 0
+    pressure: float = 0.0  # 0 to 1, over the last summary period
+    mem_live: int = 0
+    mem_peak: int = 0
+    mem_exact: bool = False
+    garbage: int = 0
+    overruns: int = 0
+    kills: int = 0
+    restarts: int = 0
+    failures: int = 0
+    log_dropped: int = 0
+    longest_slice_us: int = 0
+    last_where: str = ""
+    last_what: str = ""
+    last_fault: str = ""  # the reason of the last overrun, kill or crash: survives the restart
+    metrics: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def cpu_max(self) -> float | None:
+        """The limit as a fraction of one CPU, None where there is none."""
+        return None if self.cpu_max_us is None else self.cpu_max_us / self.cpu_max_period_us
+
+    @property
+    def cpu_min(self) -> float | None:
+        """The reservation as a fraction of one CPU, None where there is none."""
+        if self.cpu_min_us is None or not self.cpu_min_period_us:
+            return None
+        return self.cpu_min_us / self.cpu_min_period_us
+
+
+@dataclass(slots=True)
+class BoardModel:
+    """A board and its instances, kept up to date by feeding it records in their order."""
+
+    board: str = ""
+    firmware: str = ""
+    agent: str = ""
+    boot_id: int | None = None
+    heap_bytes: int = 0
+    heap_used: int = 0
+    agent_bytes: int = 0
+    heap_largest_free: int = 0
+    collections: int = 0
+    longest_collection_us: int = 0
+    elapsed_us: int = 0
+    agent_us: int = 0
+    guests_us: int = 0
+    idle_us: int = 0
+    steal_us: int = 0
+    telemetry_us: int = 0
+    max_guests: int = 0
+    trace: bool = False
+    summaries: int = 0  # complete summaries seen since this boot
+    mechanisms: dict[str, str] = field(default_factory=dict)  # name -> "ok" or why not
+    instances: dict[int, InstanceModel] = field(default_factory=dict)
+    events: list[Event] = field(default_factory=list)  # bounded, newest last
+    logs: list[LogLine] = field(default_factory=list)  # bounded, newest last
+    dropped: dict[str, int] = field(default_factory=dict)  # by class, dropped on the board since boot
+    missed: int = 0  # records lost on the line, exact at the last good batch
+
+    @property
+    def unaccounted_us(self) -> int:
+        """Time that no account holds: elapsed less agent, guests, idle and stolen time."""
+        return self.elapsed_us - self.agent_us - self.guests_us - self.idle_us - self.steal_us
