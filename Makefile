@@ -1,0 +1,39 @@
+# The two commands of the README: `make demo` and `make test`. Each does all of its own set-up.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check soak clean setup
+
+BIN := .venv/bin
+READY := .venv/.ready
+
+help:
+	@echo "make demo    set everything up and run the demo (ten seconds in words without a terminal)"
+	@echo "make test    set everything up, then linters, types, layers and tests"
+	@echo "make check   linters, types and layers alone"
+	@echo "make soak    the long versions of the tests"
+	@echo "make clean   delete what the other commands made in this folder, .venv included"
+
+setup: $(READY)
+
+$(READY): pyproject.toml tools/setup.sh tools/setup_env.py
+	@PYTHON="$(PYTHON)" sh tools/setup.sh
+
+demo: $(READY)
+	@if [ -t 0 ] && [ -t 1 ]; then exec $(BIN)/guesthouse demo; \
+	else exec $(BIN)/guesthouse demo --headless --seconds 10; fi
+
+test: check
+	$(BIN)/pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy --config-file agent/mypy.ini
+	$(BIN)/lint-imports --no-cache --no-logo
+
+soak: $(READY)
+	GUESTHOUSE_SOAK=1 $(BIN)/pytest
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find agent host tests tools -name __pycache__ -type d -prune -exec rm -rf {} +

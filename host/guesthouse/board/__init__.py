@@ -1,0 +1,1 @@
+"""The boards: Unix-port boards on this machine, the MicroPython they run, and board profiles."""
