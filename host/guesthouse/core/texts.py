@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from guesthouse.core import wire
 from guesthouse.core.records import TextChunk
 
 GAP = "…"  # stands where chunks of a text were lost
@@ -25,6 +24,7 @@ class Text:
 @dataclass(slots=True)
 class _Pending:
     time_us: int
+    arrived_us: int
     count: int
     chunks: dict[int, bytes] = field(default_factory=dict)
 
@@ -39,8 +39,11 @@ class TextAssembler:
     def __init__(self) -> None:
         self._pending: dict[tuple[int, int, int], _Pending] = {}
 
-    def add(self, time_us: int, chunk: TextChunk) -> list[Text]:
-        """The texts that this chunk ends: none, one, or two where it also replaces a torn one."""
+    def add(self, time_us: int, chunk: TextChunk, arrived_us: int) -> list[Text]:
+        """The texts that this chunk ends: none, one, or two where it also replaces a torn one.
+
+        ``time_us`` is the chunk's own time, ``arrived_us`` that of the batch that brought it.
+        """
         done: list[Text] = []
         key = (chunk.instance, chunk.kind, chunk.ref)
         pending = self._pending.get(key)
@@ -50,18 +53,18 @@ class TextAssembler:
             done.append(self._finish(key))
             pending = None
         if pending is None:
-            pending = self._pending[key] = _Pending(time_us, chunk.count)
+            pending = self._pending[key] = _Pending(time_us, arrived_us, chunk.count)
         pending.chunks[chunk.index] = chunk.data
         if chunk.index + 1 >= chunk.count:
             done.append(self._finish(key))
         return done
 
     def flush(self, before_us: int | None = None) -> list[Text]:
-        """Give out unfinished texts: all, or those that began before a board time."""
+        """Give out unfinished texts: all, or those that began to arrive before a board time."""
         return [
             self._finish(key)
             for key, pending in list(self._pending.items())
-            if before_us is None or pending.time_us < before_us
+            if before_us is None or pending.arrived_us < before_us
         ]
 
     def _finish(self, key: tuple[int, int, int]) -> Text:
@@ -78,8 +81,3 @@ class TextAssembler:
             joined += gap
         instance, kind, ref = key
         return Text(pending.time_us, instance, kind, ref, joined.decode("utf-8", "replace"), whole)
-
-
-def is_log(text: Text) -> bool:
-    """Whether the text is a line of a guest's log, rather than a property or a part of an event."""
-    return text.kind in (wire.TEXT_LOG, wire.TEXT_ERROR)

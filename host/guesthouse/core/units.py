@@ -122,7 +122,7 @@ def _wrong(message: str, hint: str) -> GuesthouseError:
 
 
 def fmt_us(us: float | None) -> str:
-    """A time to three digits: ``850 us``, ``1.25 ms``, ``3.4 s``, ``2 min 05 s``; ``-`` for None."""
+    """A time to three digits: ``850 us``, ``1.25 ms``, ``3.4 s``, ``2 min 05 s``; None is ``-``."""
     if us is None:
         return "-"
     if us < 0:

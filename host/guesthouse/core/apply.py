@@ -1,0 +1,193 @@
+"""What each record changes in the model. Nothing here knows of frames, batches or the host."""
+
+from __future__ import annotations
+
+from guesthouse.core import records as r
+from guesthouse.core import wire
+from guesthouse.core.model import BoardModel, Event, InstanceModel
+from guesthouse.core.names import FAULTS
+from guesthouse.core.texts import Text
+
+# Summaries are a second apart, but an announcement may repeat a record between two of them; a
+# share of the CPU over a few milliseconds would be noise.
+SHARE_SPAN_US = 200_000
+
+
+class Applier:
+    """Call it with each record of a boot and its time. One Applier lives as long as the boot."""
+
+    def __init__(self, model: BoardModel) -> None:
+        self._model = model
+        # A removed guest's last lines may still come after its removal: names outlive models.
+        self._names: dict[int, str] = {wire.BOARD: "board", wire.AGENT: "agent"}
+        self._cpu_base: dict[int, tuple[int, int]] = {}
+        self._state_at: dict[int, int] = {}
+        self._gone: dict[int, int] = {}  # removed guests and when
+
+    def name(self, instance: int) -> str:
+        """The instance's name, ``#7`` while no INSTANCE record has told it."""
+        return self._names.get(instance, f"#{instance}")
+
+    def state(self, event: Event) -> None:
+        """A STATE record, as the event that tells of it."""
+        self._set_state(event.instance, event.new, event.reason, event.time_us)
+        self.fault(event)
+
+    def fault(self, event: Event) -> None:
+        """Remember an event as its guest's last fault, if it is one; again when its texts come."""
+        guest = self._model.instances.get(event.instance)
+        if guest is not None and event.reason in FAULTS:
+            guest.last_fault = event.reason
+            guest.last_where = event.where
+            guest.last_what = event.what
+
+    def text(self, text: Text) -> None:
+        """A text that is a property of the board or of an image."""
+        model = self._model
+        if text.kind == wire.TEXT_BOARD:
+            model.board = text.text
+        elif text.kind == wire.TEXT_FIRMWARE:
+            model.firmware = text.text
+        elif text.kind == wire.TEXT_AGENT:
+            model.agent = text.text
+        elif text.kind == wire.TEXT_MECHANISM:
+            mechanism, _, verdict = text.text.partition(":")
+            model.mechanisms[mechanism.strip()] = verdict.strip()
+        elif text.kind == wire.TEXT_VERSION:
+            guest = self._guest(text.instance)
+            digest = text.text.rpartition(" ")[2]
+            if guest is not None and guest.digest and digest.startswith(guest.digest):
+                guest.digest = digest
+
+    def __call__(self, record: r.Record, time_us: int) -> None:
+        """Any other record. Slices, blackouts, the link and unknown types change no model."""
+        match record:
+            case r.Instance():
+                self._instance(record, time_us)
+            case r.Boot():
+                self._model.heap_bytes = record.heap_bytes
+                self._model.max_guests = record.max_guests
+            case r.Heap() | r.Time() | r.TimeMore():
+                self._board(record)
+            case r.CpuQuota() | r.MemQuota() | r.Cpu() | r.Mem() | r.Counts() | r.Metric():
+                guest = self._guest(record.instance)
+                if guest is not None:
+                    self._of_guest(guest, record, time_us)
+
+    def _guest(self, instance: int) -> InstanceModel | None:
+        """The guest, new where it was not known; None for the board, the agent, a removed one."""
+        if instance < wire.FIRST_GUEST or instance in self._gone:
+            return None
+        guest = self._model.instances.get(instance)
+        if guest is None:
+            guest = InstanceModel(instance, name=self.name(instance))
+            self._model.instances[instance] = guest
+        return guest
+
+    def _set_state(self, instance: int, state: str, reason: str, time_us: int) -> None:
+        # State changes overtake summaries on their way: an older record must not undo a newer.
+        guest = self._guest(instance)
+        if guest is not None and time_us >= self._state_at.get(instance, 0):
+            self._state_at[instance] = time_us
+            guest.state, guest.reason = state, reason
+
+    def _instance(self, record: r.Instance, time_us: int) -> None:
+        instance = record.instance
+        if instance < wire.FIRST_GUEST or time_us < self._gone.get(instance, 0):
+            return
+        if record.gone or self._names.get(instance, record.name) != record.name:
+            self._model.instances.pop(instance, None)
+            self._cpu_base.pop(instance, None)
+            self._state_at.pop(instance, None)
+        self._names[instance] = record.name
+        if record.gone:
+            self._gone[instance] = time_us
+            return
+        self._gone.pop(instance, None)
+        guest = self._guest(instance)
+        assert guest is not None  # it is a guest's number, and not gone
+        guest.name = record.name
+        guest.image = record.image
+        guest.index = record.index
+        guest.criticality = record.criticality
+        guest.restart = record.restart
+        guest.autostart = bool(record.flags & wire.INSTANCE_AUTOSTART)
+        guest.confined = bool(record.flags & wire.INSTANCE_CONFINED)
+        guest.on_overrun = "suspend" if record.flags & wire.INSTANCE_SUSPEND else "kill"
+        if not guest.digest.startswith(record.digest):
+            guest.digest = record.digest
+        if guest.state != record.state:
+            self._set_state(instance, record.state, "none", time_us)
+
+    def _board(self, record: r.Heap | r.Time | r.TimeMore) -> None:
+        model = self._model
+        match record:
+            case r.Heap():
+                model.heap_bytes = record.pool
+                model.heap_used = record.used
+                model.agent_bytes = record.agent
+                model.heap_largest_free = record.largest_free
+                model.collections = record.collections
+                model.longest_collection_us = record.longest_collection_us
+            case r.Time():
+                model.agent_us = record.agent_us
+                model.idle_us = record.idle_us
+                model.steal_us = record.steal_us
+            case r.TimeMore():
+                model.elapsed_us = record.elapsed_us
+                model.guests_us = record.guests_us
+                model.telemetry_us = record.telemetry_us
+                model.summaries += 1  # the agent sends it last
+
+    def _of_guest(
+        self,
+        guest: InstanceModel,
+        record: r.CpuQuota | r.MemQuota | r.Cpu | r.Mem | r.Counts | r.Metric,
+        time_us: int,
+    ) -> None:
+        match record:
+            case r.CpuQuota():
+                guest.cpu_max_us = record.max_us
+                guest.cpu_max_period_us = record.max_period_us
+                guest.cpu_min_us = record.min_us
+                guest.cpu_min_period_us = None if record.min_us is None else record.min_period_us
+                guest.slice_max_us = record.slice_max_us
+                guest.weight = record.weight
+            case r.MemQuota():
+                guest.mem_min = record.mem_min
+                guest.mem_high = record.mem_high
+                guest.mem_max = record.mem_max
+                guest.storage_max = record.storage_max
+            case r.Cpu():
+                self._cpu(guest, record, time_us)
+            case r.Mem():
+                guest.mem_live = record.live
+                guest.mem_peak = record.peak
+                guest.mem_max = record.max
+                guest.mem_exact = record.exact
+                guest.garbage = record.garbage
+            case r.Counts():
+                guest.overruns = record.overruns
+                guest.kills = record.kills
+                guest.restarts = record.restarts
+                guest.failures = record.failures
+                guest.log_dropped = record.log_dropped
+                guest.longest_slice_us = record.longest_slice_us
+            case r.Metric():
+                guest.metrics[record.name] = record.value
+
+    def _cpu(self, guest: InstanceModel, record: r.Cpu, time_us: int) -> None:
+        since_us, base_us = self._cpu_base.get(guest.id, (time_us, record.cpu_us))
+        span_us = time_us - since_us
+        if record.cpu_us < base_us or span_us < 0:
+            self._cpu_base[guest.id] = (time_us, record.cpu_us)
+        elif span_us >= SHARE_SPAN_US:
+            guest.cpu_share = (record.cpu_us - base_us) / span_us
+            self._cpu_base[guest.id] = (time_us, record.cpu_us)
+        else:
+            self._cpu_base.setdefault(guest.id, (time_us, record.cpu_us))
+        guest.cpu_us = record.cpu_us
+        guest.throttled_us = record.throttled_us
+        guest.slices = record.slices
+        guest.pressure = record.pressure
+        self._set_state(guest.id, record.state, record.reason, time_us)
