@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from guesthouse.core.errors import ExitCode, GuesthouseError
 from guesthouse.core.units import fmt_bytes
@@ -345,8 +345,7 @@ def _read_file(path: Path) -> bytes:
 
 def check_path(inside: str, shown: str) -> None:
     """Refuse a path that could leave the image's folder or that some file system cannot hold."""
-    parts = PurePosixPath(inside).parts
-    if not inside or inside.startswith("/") or not all(map(_PART.fullmatch, parts)):
+    if not all(map(_PART.fullmatch, inside.split("/"))):
         raise ImageError(
             f"{shown}: this name cannot be used on a board",
             "letters, digits, '_', '-' and '.', not first, in every part of the path",
