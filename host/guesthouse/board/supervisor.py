@@ -1,0 +1,275 @@
+"""The process that runs a Unix-port board: what the hardware around a microcontroller does.
+
+Started by ``board.sim`` as ``python -m guesthouse.board.supervisor FOLDER READY LOCK``. It makes
+the serial line, starts MicroPython on it, starts it again when it ends, as a reset does, and ends
+it when it is ended itself. Only the standard library is imported: a board starts quickly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from guesthouse.board import pty
+from guesthouse.board.simstate import (
+    FAILED,
+    RESTARTING,
+    RUNNING,
+    SimBoard,
+    forget_state,
+    process_identity,
+    write_state,
+)
+from guesthouse.core.errors import GuesthouseError
+
+LAUNCH_FILE = "launch.json"
+
+_READY_S = 5.0  # an agent that is silent for so long, yet runs, counts as started
+_READY_STEP_S = 0.01
+_QUICK_S = 2.0  # a run that ends sooner counts as a failed start
+_QUICK_ENDS = 5  # so many in a row and it is not started again
+_BACKOFF_S = (0.2, 0.4, 0.8, 1.6, 3.2)
+_END_S = 1.0  # from SIGTERM to SIGKILL
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What to run.
+
+    ``lifeline`` ends the board with the process that started it; ``private`` deletes its folder
+    then, should that process be killed.
+    """
+
+    name: str
+    argv: list[str]
+    root: str
+    log: str
+    version: str
+    lifeline: bool
+    private: bool
+
+    def save(self, folder: Path) -> None:
+        (folder / LAUNCH_FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @staticmethod
+    def load(folder: Path) -> Launch:
+        return Launch(**json.loads((folder / LAUNCH_FILE).read_text(encoding="utf-8")))
+
+
+class Supervisor:
+    """Runs one board until it is told to stop."""
+
+    def __init__(self, folder: Path, launch: Launch, ready: int) -> None:
+        self._folder = folder
+        self._launch = launch
+        self._ready = ready
+        self._line = pty.open_raw()
+        self._stopping = False
+        self.orphaned = False  # the process that the board was to end with has ended
+        self._die_with_us = _die_with_parent()
+        # A signal or the end of our starter makes one of these readable: select() returns.
+        self._wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake_end)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._stop)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._lifeline = [0] if launch.lifeline else []
+        self._board = SimBoard(
+            name=launch.name,
+            path=self._line.path,
+            root=Path(launch.root),
+            log=Path(launch.log),
+            pid=os.getpid(),
+            identity=process_identity(os.getpid()),
+            status=RUNNING,
+            restarts=0,
+            last_end="",
+            version=launch.version,
+        )
+
+    def run(self) -> int:
+        """Until it is stopped; 1 when MicroPython ended at its first start before it spoke."""
+        quick_ends = 0
+        reset_cause = "power-on"
+        try:
+            while not self._told_to_stop():
+                began = time.monotonic()
+                child = self._start(reset_cause)
+                try:
+                    if self._ready >= 0 and not self._report_start(child):
+                        return 1
+                    self._publish(RUNNING)
+                    self._wait(child)
+                finally:
+                    end = _end(child)
+                if self._told_to_stop():
+                    break
+                reset_cause = _reset_cause(child.returncode)
+                quick = time.monotonic() - began < _QUICK_S
+                quick_ends = quick_ends + 1 if quick else 0
+                self._board = replace(self._board, last_end=end)
+                if quick_ends >= _QUICK_ENDS:
+                    _say(f"MicroPython ended ({end}) {quick_ends} times in a row: given up")
+                    self._publish(FAILED)
+                    self._sleep(None)
+                    break
+                _say(f"MicroPython ended ({end})")
+                self._publish(RESTARTING)
+                self._sleep(_BACKOFF_S[min(max(quick_ends - 1, 0), len(_BACKOFF_S) - 1)])
+                self._board = replace(self._board, restarts=self._board.restarts + 1)
+        finally:
+            forget_state(self._folder)
+            self._line.close()
+        return 0
+
+    def _start(self, reset_cause: str) -> subprocess.Popen[bytes]:
+        # A host may have left the line cooked, and a reset loses what was not received yet.
+        self._line.make_raw()
+        self._line.discard_input()
+        environment = {
+            **os.environ,
+            # Nothing of the user's own MicroPython modules: a board has none.
+            "MICROPYPATH": ".frozen",
+            "GUESTHOUSE_RESET_CAUSE": reset_cause,
+        }
+        if self._board.restarts == 0:
+            _say(f"runs {shlex.join(self._launch.argv)}")
+        _say(f"MicroPython is started ({reset_cause})")
+        return subprocess.Popen(
+            self._launch.argv,
+            stdin=self._line.master,
+            stdout=self._line.master,
+            cwd=self._launch.root,
+            env=environment,
+            preexec_fn=self._die_with_us,
+        )
+
+    def _report_start(self, child: subprocess.Popen[bytes]) -> bool:
+        """Tell who started us how the first start went, once the agent has spoken."""
+        give_up = time.monotonic() + _READY_S
+        while child.poll() is None and not self._line.waiting() and not self._told_to_stop():
+            if time.monotonic() > give_up:
+                _say(f"MicroPython runs and has sent nothing for {_READY_S:.0f} s")
+                break
+            self._sleep(_READY_STEP_S)
+        failed = child.poll() is not None and not self._line.waiting()
+        if not failed:
+            self._publish(RUNNING)  # before the answer: who gets it looks at once
+        answer = {"error": f"MicroPython ended at once ({_how(child)})"} if failed else {}
+        os.write(self._ready, json.dumps(answer).encode())
+        os.close(self._ready)
+        self._ready = -1
+        return not failed
+
+    def _publish(self, status: str) -> None:
+        self._board = replace(self._board, status=status)
+        try:
+            write_state(self._folder, self._board)
+        except OSError as error:  # a full disk must not end the board
+            _say(f"the state could not be written: {error}")
+
+    def _wait(self, child: subprocess.Popen[bytes]) -> None:
+        while child.poll() is None and not self._told_to_stop():
+            self._sleep(None)  # SIGCHLD wakes it
+
+    def _sleep(self, seconds: float | None) -> None:
+        """Until a signal comes, our starter ends, or the time is over."""
+        readable, _, _ = select.select([self._wake, *self._lifeline], [], [], seconds)
+        if self._wake in readable:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake, 512)
+        if 0 in readable and not os.read(0, 512):
+            self._stopping = self.orphaned = True
+            self._lifeline = []
+
+    def _stop(self, *_: object) -> None:
+        self._stopping = True
+
+    def _told_to_stop(self) -> bool:
+        return self._stopping
+
+
+def _end(child: subprocess.Popen[bytes]) -> str:
+    """End MicroPython if it has not ended by itself; how it ended."""
+    if child.poll() is None:
+        child.terminate()
+        try:
+            child.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+    return _how(child)
+
+
+def _how(child: subprocess.Popen[bytes]) -> str:
+    if child.returncode is None:
+        return "still running"
+    if child.returncode < 0:
+        return f"signal {signal.Signals(-child.returncode).name}"
+    return f"exit status {child.returncode}"
+
+
+def _reset_cause(returncode: int) -> str:
+    """What a microcontroller would find in its reset register.
+
+    ``watchdog`` is SIGKILL: the last resort against a guest that nothing else stops.
+    """
+    if returncode == -signal.SIGKILL:
+        return "watchdog"
+    return "soft" if returncode == 0 else "fault"
+
+
+def _die_with_parent() -> Callable[[], None]:
+    """What a child runs before exec so that it is killed when we die, however we die.
+
+    Linux ties this to the thread that starts the child; there is only one here.
+    """
+    prctl = ctypes.CDLL(None).prctl
+    parent = os.getpid()
+
+    def arm() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        if os.getppid() != parent:  # it died in between
+            os._exit(1)
+
+    return arm
+
+
+def _say(text: str) -> None:
+    """To the log: it is our stderr."""
+    stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+    print(f"{stamp} supervisor: {text}", file=sys.stderr, flush=True)
+
+
+def main(arguments: list[str]) -> int:
+    """FOLDER, the descriptor to report the start to, and the lock's, held until we end."""
+    folder, ready = Path(arguments[0]), int(arguments[1])
+    launch = Launch.load(folder)
+    if not launch.lifeline and os.fork():
+        os._exit(0)  # who started us waits for this; the board goes on without it
+    try:
+        supervisor = Supervisor(folder, launch, ready)
+    except GuesthouseError as error:
+        os.write(ready, json.dumps({"error": error.message, "hint": error.hint}).encode())
+        return 1
+    status = supervisor.run()
+    if launch.private and supervisor.orphaned:
+        shutil.rmtree(folder, ignore_errors=True)  # nobody else is left to do it
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,2 @@
+# A stand-in for an agent that is broken: it ends before it has said anything.
+raise OSError("this agent is broken")
