@@ -118,23 +118,31 @@ def test_a_module_beside_main_is_compiled_as_well(guest: Path) -> None:
         ("import asyncio\nasync def main():\n    pass\nasyncio.run(main())", "run"),
         ("import asyncio\nasync def app():\n    pass\nasyncio.run(app())", "run"),
         (
-            "import asyncio\nasync def app():\n    pass\n"
-            "loop = asyncio.get_event_loop()\nloop.create_task(app())\nloop.run_forever()",
+            (
+                "import asyncio\nasync def app():\n    pass\n"
+                "loop = asyncio.get_event_loop()\nloop.create_task(app())\nloop.run_forever()"
+            ),
             "run",
         ),
         (
-            "import asyncio\nasync def app():\n    pass\n"
-            "try:\n    asyncio.run(app())\nfinally:\n    asyncio.new_event_loop()",
+            (
+                "import asyncio\nasync def app():\n    pass\n"
+                "try:\n    asyncio.run(app())\nfinally:\n    asyncio.new_event_loop()"
+            ),
             "run",
         ),
         (
-            "import asyncio\nasync def main():\n    pass\n"
-            "if __name__ == '__main__':\n    asyncio.run(main())",
+            (
+                "import asyncio\nasync def main():\n    pass\n"
+                "if __name__ == '__main__':\n    asyncio.run(main())"
+            ),
             "async",
         ),
         (
-            "import asyncio\nasync def app():\n    pass\n"
-            "if __name__ == '__main__':\n    asyncio.run(app())",
+            (
+                "import asyncio\nasync def app():\n    pass\n"
+                "if __name__ == '__main__':\n    asyncio.run(app())"
+            ),
             "run",
         ),
         ("from app import main", "async"),

@@ -1,4 +1,4 @@
-"""Commands to the board and its replies as bytes; layouts are in wire.py."""
+"""Commands to the board as lines of bytes, and its refusals as exceptions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from guesthouse.core import wire
 from guesthouse.core.errors import ExitCode, GuesthouseError
+from guesthouse.core.frames import Frame
 
 _EXIT_CODES = {
     wire.STATUS_UNKNOWN_VERB: ExitCode.FAILURE,
@@ -34,16 +35,29 @@ class CommandError(GuesthouseError):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A reply frame: the id of its command, a wire.STATUS_* number, the result or the error."""
+    """The board's answer to command ``id``; ``body`` is the result, or holds error and hint."""
 
     id: int
     status: int
-    body: Mapping[str, Any]
+    body: dict[str, Any]
 
-    def error(self) -> CommandError:
-        """The board's refusal as an exception, with the board's own hint."""
-        message = str(self.body.get("error") or f"the board refused (status {self.status})")
-        return CommandError(self.status, message, str(self.body.get("hint") or ""))
+
+def decode_reply(frame: Frame) -> Reply | None:
+    """The reply in ``frame``; None where the frame is none, or not one that can be read."""
+    if frame.kind != wire.FRAME_REPLY or len(frame.payload) < wire.REPLY_HEADER_SIZE:
+        return None
+    command_id, status, _flags = struct.unpack_from(wire.REPLY_HEADER, frame.payload)
+    try:
+        body = json.loads(frame.payload[wire.REPLY_HEADER_SIZE :] or b"{}")
+    except ValueError:
+        return None
+    return Reply(command_id, status, body) if isinstance(body, dict) else None
+
+
+def refusal(reply: Reply) -> CommandError:
+    """A reply that is not OK as an exception, with the board's own hint."""
+    message = str(reply.body.get("error") or f"the board refused (status {reply.status})")
+    return CommandError(reply.status, message, str(reply.body.get("hint") or ""))
 
 
 def encode_command(verb: int, command_id: int, body: bytes | Mapping[str, Any]) -> bytes:
@@ -82,15 +96,3 @@ def decode_command(line: bytes) -> tuple[int, int, bytes]:
 def encode_put(offset: int, data: bytes) -> bytes:
     """The body of a VERB_PUT: where the bytes belong in the file, and the bytes."""
     return struct.pack("<I", offset) + data
-
-
-def decode_reply(payload: bytes) -> Reply | None:
-    """The reply in a FRAME_REPLY's payload, None where it is not one."""
-    if len(payload) < wire.REPLY_HEADER_SIZE:
-        return None
-    command_id, status, _flags = struct.unpack_from(wire.REPLY_HEADER, payload)
-    try:
-        body = json.loads(payload[wire.REPLY_HEADER_SIZE :] or b"{}")
-    except ValueError:
-        return None
-    return Reply(command_id, status, body if isinstance(body, dict) else {"value": body})

@@ -1,0 +1,319 @@
+"""The conversation with an agent: its telemetry comes in, commands go out, replies are matched."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from guesthouse.core import wire
+from guesthouse.core.errors import ExitCode, GuesthouseError
+from guesthouse.core.frames import Console, Frame, Item
+from guesthouse.core.model import BoardModel, InstanceModel
+from guesthouse.core.tracker import Tracker, Update
+from guesthouse.link.commands import Reply, decode_reply, encode_command, refusal
+from guesthouse.link.transport import PortLost, Transport
+
+FIRST_FRAME_S = 6.0  # an agent sends a summary once a second; a collection may hold it up
+ATTEMPT_S = 1.0  # after this long without a reply the same line is sent again
+DAMAGED_MAX = 12  # resends of one command because of a noisy line
+REOPEN_EVERY_S = 0.3
+_PUMP_S = 0.1
+
+
+class NoAgent(GuesthouseError):
+    """Nothing on the port speaks the agent's protocol, or it stopped answering."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message, hint, ExitCode.NO_BOARD)
+
+
+class Client:
+    """One open port with an agent behind it. Not for several threads at once.
+
+    Nothing is sent before a frame of the agent was seen: a board at its REPL, or one that is no
+    MicroPython board at all, is never written to. ``tap`` sees every received chunk with the
+    host's time in ns before anything is decoded (a recording). With ``reopen`` a port that goes
+    away is opened again when it comes back, and the agent is greeted anew.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        tap: Callable[[bytes, int], None] | None = None,
+        reopen: Callable[[], Transport] | None = None,
+    ) -> None:
+        self.tracker = Tracker(BoardModel(), self._see)
+        self.trace = False
+        self.reconnects = 0
+        self._transport: Transport | None = transport
+        self._name = transport.name
+        self._tap = tap
+        self._reopen = reopen
+        self._reopen_at = 0.0
+        self._seen_agent = False
+        self._version: int | None = None
+        self._console = b""
+        self._replies: dict[int, Reply] = {}
+        self._damage_reported = False
+        # A random first id: the board answers a repeated id from memory, also across clients.
+        self._ids = itertools.count(random.randrange(1, 2**31))
+        self._updates: deque[Update] = deque(maxlen=20_000)
+        self._greeted_boot: int | None = None
+        self._greeted = False
+
+    # --- Telemetry ---
+
+    @property
+    def model(self) -> BoardModel:
+        """The board as told so far."""
+        return self.tracker.model
+
+    @property
+    def port(self) -> str:
+        """The port's name for messages."""
+        return self._name
+
+    @property
+    def connected(self) -> bool:
+        """False while the port is gone and being waited for."""
+        return self._transport is not None
+
+    def poll(self, timeout: float = _PUMP_S) -> list[Update]:
+        """What happened since the last call, waiting ``timeout`` seconds at most for more.
+
+        Raises PortLost unless the client reopens its port.
+        """
+        if not self._updates:
+            self._pump(timeout)
+        if self._must_greet():
+            self._greet_again()
+        updates = list(self._updates)
+        self._updates.clear()
+        return updates
+
+    def wait_for_agent(self, timeout: float = FIRST_FRAME_S) -> None:
+        """Return once a frame of the agent was seen. Raises NoAgent after ``timeout`` seconds."""
+        deadline = time.monotonic() + timeout
+        while not self._seen_agent:
+            if time.monotonic() >= deadline:
+                raise self._no_agent()
+            self._pump(_PUMP_S)
+        if self._version is not None and self._version != wire.VERSION:
+            raise NoAgent(
+                f"the agent on {self._name} speaks version {self._version} of the protocol, "
+                f"this guesthouse version {wire.VERSION}",
+                "bring both to the same version",
+            )
+
+    def hello(self) -> dict[str, Any]:
+        """Make the agent announce itself and every guest anew; its own words about itself."""
+        self.wait_for_agent()
+        self._greeted = True
+        self._greeted_boot = self.model.boot_id
+        answer = self.command(wire.VERB_HELLO)
+        if self.trace:
+            self.command(wire.VERB_LEVEL, {"trace": True})
+        self._greeted_boot = self.model.boot_id
+        return answer
+
+    def set_trace(self, on: bool) -> None:
+        """Ask for every slice, or for summaries only; held across reconnects and reboots."""
+        self.trace = on
+        self.command(wire.VERB_LEVEL, {"trace": on})
+
+    def wait_for_summary(self, count: int = 1, timeout: float = FIRST_FRAME_S) -> BoardModel:
+        """The model after ``count`` more complete summaries. Raises NoAgent."""
+        deadline = time.monotonic() + timeout * count
+        last, seen = self.model.summaries, 0
+        while seen < count:
+            if time.monotonic() >= deadline:
+                raise NoAgent(
+                    f"the agent on {self._name} sends no summaries",
+                    "the line may lose data: look at it with: guesthouse record",
+                )
+            self._pump(_PUMP_S)
+            if self.model.summaries != last:
+                seen += 1
+                last = self.model.summaries
+        return self.model
+
+    def instance(self, name: str) -> InstanceModel:
+        """The instance called ``name``; a bare image name means its instance 0.
+
+        Raises GuesthouseError that lists the guests there are.
+        """
+        full = name if "." in name else f"{name}.0"
+        for instance in self.model.instances.values():
+            if instance.name == full:
+                return instance
+        names = sorted(one.name for one in self.model.instances.values() if one.name)
+        raise GuesthouseError(
+            f"there is no guest {name} on {self._name}",
+            f"there is {', '.join(names)}"
+            if names
+            else "it has no guests: guesthouse deploy FOLDER",
+            ExitCode.USAGE,
+        )
+
+    # --- Commands ---
+
+    def command(
+        self,
+        verb: int,
+        body: bytes | Mapping[str, Any] | None = None,
+        timeout: float = 8.0,
+    ) -> dict[str, Any]:
+        """Send a command and return the result of its reply.
+
+        The same line with the same id is sent again where no reply came or the board could not
+        read it; the board does nothing twice. Raises CommandError with the board's hint, NoAgent
+        where nothing answers within ``timeout`` seconds, PortLost.
+        """
+        if self._transport is None:
+            raise PortLost(self._name)
+        self.wait_for_agent()
+        command_id = next(self._ids) & 0xFFFFFFFF
+        line = encode_command(verb, command_id, {} if body is None else body)
+        deadline = time.monotonic() + timeout
+        sent = damaged = 0
+        while time.monotonic() < deadline and damaged <= DAMAGED_MAX:
+            if self._transport is None:
+                raise PortLost(self._name)
+            self._damage_reported = False
+            self._transport.write(line)
+            sent += 1
+            reply = self._await_reply(command_id, min(deadline, time.monotonic() + ATTEMPT_S))
+            if reply is None:
+                damaged += self._damage_reported
+                continue
+            if reply.status != wire.STATUS_OK:
+                raise refusal(reply)
+            return dict(reply.body)
+        raise NoAgent(
+            f"the agent on {self._name} does not answer (asked {sent} times)",
+            "the line damages what is sent: use a shorter cable, or another port"
+            if damaged > DAMAGED_MAX
+            else "it may hang: reset the board, or restart a simulated one (guesthouse sim --stop)",
+        )
+
+    def close(self) -> None:
+        """Give the port back."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- Inside ---
+
+    def _await_reply(self, command_id: int, deadline: float) -> Reply | None:
+        while time.monotonic() < deadline:
+            self._pump(min(_PUMP_S, max(0.0, deadline - time.monotonic())))
+            reply = self._replies.pop(command_id, None)
+            if reply is not None:
+                self._replies.clear()
+                return reply
+            if self._damage_reported:
+                return None
+        return None
+
+    def _pump(self, timeout: float) -> None:
+        """Read once and digest it."""
+        if self._transport is None and not self._try_reopen(timeout):
+            return
+        assert self._transport is not None
+        try:
+            data = self._transport.read(timeout)
+        except PortLost:
+            if self._reopen is None:
+                raise
+            self._transport.close()
+            self._transport = None
+            self._seen_agent = False
+            self._updates.append(f"{self._name} went away; waiting for it to come back\n")
+            return
+        now_ns = time.time_ns()
+        if data and self._tap is not None:
+            self._tap(data, now_ns)
+        self._updates.extend(self.tracker.feed_bytes(data, now_ns))
+
+    def _see(self, item: Item) -> None:
+        if isinstance(item, Console):
+            self._console = (self._console + item.data)[-400:]
+        elif isinstance(item, Frame):
+            self._seen_agent = True
+            self._version = item.version
+            self._take_reply(decode_reply(item))
+
+    def _take_reply(self, reply: Reply | None) -> None:
+        if reply is None:
+            return
+        if reply.status == wire.STATUS_DAMAGED:
+            self._damage_reported = True  # its id cannot be trusted; only one command is out
+        else:
+            self._replies[reply.id] = reply
+
+    def _must_greet(self) -> bool:
+        """Whether a port that came back, or a board that started anew, has to be asked again."""
+        return (
+            self._greeted
+            and self._seen_agent
+            and self.connected
+            and (self._greeted_boot is None or self.model.boot_id != self._greeted_boot)
+        )
+
+    def _greet_again(self) -> None:
+        try:
+            self.hello()
+        except (PortLost, NoAgent):
+            if self._reopen is None:
+                raise
+            self._greeted_boot = None  # it went away again: next time
+
+    def _try_reopen(self, timeout: float) -> bool:
+        assert self._reopen is not None
+        now = time.monotonic()
+        if now < self._reopen_at:
+            time.sleep(min(timeout, self._reopen_at - now))
+            return False
+        self._reopen_at = now + REOPEN_EVERY_S
+        try:
+            self._transport = self._reopen()
+        except GuesthouseError:
+            return False
+        self.reconnects += 1
+        self._console = b""
+        self._greeted_boot = None
+        self._updates.append(f"{self._name} is back\n")
+        return True
+
+    def _no_agent(self) -> NoAgent:
+        text = self._console.decode("utf-8", "replace").strip()
+        if text.endswith(">>>"):
+            return NoAgent(
+                f"no agent answers on {self._name}; the board is at its REPL (>>>)",
+                "start the agent there, or put it on the board",
+            )
+        if text:
+            return NoAgent(
+                f"no agent answers on {self._name}; it printed: {text[-200:]!r}",
+                "is that a MicroPython board with the agent on it? `guesthouse devs` lists boards",
+            )
+        return NoAgent(
+            f"no agent answers on {self._name}; it is silent",
+            "reset the board, or put the agent on it; `guesthouse sim` starts a simulated board",
+        )
