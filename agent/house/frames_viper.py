@@ -27,8 +27,7 @@ _STRIDE = const(17)  # 32-bit words in a machine word
 _LOW = const(18)  # lowest byte that could have a free block, at the last sync
 _END = const(19)  # one past the last byte in use, at the last sync, in steps of 8
 _TICKS = const(20)  # allocation clock at the last sync
-_MASK = const(21)  # of owner numbers
-_CONTEXT_SIZE = const(22)
+_CONTEXT_SIZE = const(21)
 
 # Long stretches without change are skipped by memcmp, in pieces of the table. A
 # comparison of two objects costs as much as this many bytes in the loop.
@@ -91,7 +90,6 @@ class Table(FrameTable):
             context[index + 1] = address >> 32
         context[_LENGTH] = layout.length
         context[_STRIDE] = self._word >> 2
-        context[_MASK] = len(self.counts) - 1
         self._context = context
         live = memoryview(self._table)
         known = memoryview(self._shadow)

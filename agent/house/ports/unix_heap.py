@@ -13,11 +13,13 @@ from array import array
 from uctypes import bytearray_at as view
 
 WORD = 8 if sys.maxsize > 0x7FFFFFFF else 4
-_CODE = "Q" if WORD == 8 else "I"
 
 
+# In halves: a 64-bit element comes out of an array as a long integer, however small it is,
+# and every sum with it allocates.
 def read(address):
-    return array(_CODE, view(address, WORD))[0]
+    words = array("I", view(address, WORD))
+    return words[0] if WORD == 4 else words[0] | words[1] << 32
 
 
 # The collector's state lies in the same structure as the table of modules, so the

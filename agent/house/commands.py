@@ -1,0 +1,276 @@
+# Commands: what each verb does.
+
+import struct
+
+from . import admission, deploy, wire
+from .image import BadImage
+
+_STATE_NAMES = {}
+_REASON_NAMES = {}
+for _name in dir(wire):
+    if _name.startswith("STATE_"):
+        _STATE_NAMES[getattr(wire, _name)] = _name[6:].lower().replace("_", "-")
+    elif _name.startswith("REASON_"):
+        _REASON_NAMES[getattr(wire, _name)] = _name[7:].lower().replace("_", "-")
+
+_SETTABLE = (
+    "cpu_max_us", "cpu_period_us", "cpu_min_us", "cpu_min_period_us", "weight", "slice_max_us",
+    "mem_min", "mem_high", "mem_max",
+)  # fmt: skip
+_MAY_BE_NONE = ("cpu_max_us", "cpu_min_us", "cpu_min_period_us", "mem_min", "mem_high", "mem_max")
+
+# A reply is one frame; this much is left for log lines beside the rest.
+_LOG_ROOM = 420
+
+
+class Commands:
+    def __init__(self, kernel, store, identity):
+        self.kernel = kernel
+        self.store = store
+        self.identity = identity  # what HELLO answers, but for what changes
+        self.deploy = deploy.Deploy(store)
+        self.images = 0
+        self.verbs = {
+            wire.VERB_HELLO: self.hello,
+            wire.VERB_LEVEL: self.level,
+            wire.VERB_START: self.start,
+            wire.VERB_STOP: self.stop,
+            wire.VERB_KILL: self.kill,
+            wire.VERB_RESTART: self.restart,
+            wire.VERB_REMOVE: self.remove,
+            wire.VERB_SET: self.set,
+            wire.VERB_WHY: self.why,
+            wire.VERB_LOGS: self.logs,
+            wire.VERB_BEGIN: self.begin,
+            wire.VERB_FILE: self.file,
+            wire.VERB_PUT: self.put,
+            wire.VERB_COMMIT: self.commit,
+            wire.VERB_ABORT: self.abort,
+            wire.VERB_PING: self.ping,
+        }
+
+    # Carries out a command; returns (status, answer).
+    def handle(self, verb, body):
+        action = self.verbs.get(verb)
+        if action is None:
+            return wire.STATUS_UNKNOWN_VERB, {
+                "error": "this agent does not know verb %d" % verb,
+                "hint": "host and agent are of different versions: install the agent again",
+            }
+        try:
+            return wire.STATUS_OK, action(body) or {}
+        except deploy.Failed as failed:
+            return failed.status, failed.answer
+        except (KeyError, TypeError) as error:
+            return wire.STATUS_BAD_VALUE, {"error": "a field is missing or of the wrong type: %s" % error, "hint": ""}
+
+    def instance(self, body):
+        name = body["g"]
+        instance = self.kernel.lifecycle.find(name)
+        if instance is None:
+            there = ", ".join([i.name for i in self.kernel.instances])
+            raise deploy.Failed(
+                wire.STATUS_NO_SUCH_GUEST, "no guest named %s" % name,
+                "on this board: " + (there[:300] or "none; deploy one with guesthouse deploy FOLDER"),
+            )  # fmt: skip
+        return instance
+
+    # --- attach ---
+
+    def hello(self, body):
+        kernel = self.kernel
+        kernel.summary.announce_all()
+        answer = dict(self.identity)
+        answer["heap"] = self.heap()
+        answer["max_guests"] = kernel.capacity
+        return answer
+
+    # Bytes that guests can share.
+    def heap(self):
+        table = self.kernel.table
+        return table.total * table.block - self.kernel.port.HEAP_RESERVE
+
+    def level(self, body):
+        self.kernel.telemetry.trace = bool(body["trace"])
+
+    def ping(self, body):
+        return {"s": self.kernel.clock.s}
+
+    # --- guests ---
+
+    def answer(self, instance):
+        return {"instance": instance.name, "state": _STATE_NAMES[instance.state]}
+
+    def start(self, body):
+        instance = self.instance(body)
+        if self.kernel.lifecycle.alive(instance):
+            return self.answer(instance)
+        instance.restart.forgive()
+        self.kernel.lifecycle.start(instance, wire.REASON_START)
+        return self.answer(instance)
+
+    def stop(self, body):
+        instance = self.instance(body)
+        self.kernel.lifecycle.stop(instance)
+        return self.answer(instance)
+
+    def kill(self, body):
+        instance = self.instance(body)
+        lifecycle = self.kernel.lifecycle
+        if lifecycle.alive(instance):
+            lifecycle.condemn(instance, wire.REASON_KILL)
+        else:
+            lifecycle.stop(instance)
+        return self.answer(instance)
+
+    def restart(self, body):
+        instance = self.instance(body)
+        lifecycle = self.kernel.lifecycle
+        instance.restart.forgive()
+        if lifecycle.alive(instance):
+            instance.then = wire.REASON_RESTART
+            lifecycle.stop(instance)
+        else:
+            lifecycle.start(instance, wire.REASON_RESTART)
+        return self.answer(instance)
+
+    def remove(self, body):
+        name = body["g"].split(".")[0]
+        found = [i for i in self.kernel.instances if i.image.name == name]
+        if not found and name not in self.store.installed():
+            self.instance(body)
+        for instance in found:
+            self.kernel.lifecycle.remove(instance)
+        self.store.remove(name)
+        return {"removed": [i.name for i in found]}
+
+    def set(self, body):
+        instance = self.instance(body)
+        spec = dict(instance.spec)
+        for key in body:
+            if key == "g":
+                continue
+            value = body[key]
+            if key not in _SETTABLE or not (isinstance(value, int) and value > 0 or value is None and key in _MAY_BE_NONE):
+                raise deploy.Failed(wire.STATUS_BAD_VALUE, "%s cannot be set to %r" % (key, value), "")
+            spec[key] = value
+        self.admit(spec, instance)
+        now = self.kernel.port.ticks_ms()
+        instance.spec = spec
+        instance.apply_spec()
+        instance.limit.set(spec["cpu_max_us"], spec["cpu_period_us"] // 1000, now)
+        instance.reservation.set(
+            spec["cpu_min_us"], (spec["cpu_min_period_us"] or spec["cpu_period_us"]) // 1000, now
+        )
+        instance.announce = True
+        if instance.state == wire.STATE_THROTTLED:
+            self.kernel.unqueue(instance)
+            self.kernel.requeue(instance)
+        return self.answer(instance)
+
+    # Raises Failed unless `spec` fits beside everything but `instance`.
+    def admit(self, spec, instance):
+        others = [i.spec for i in self.kernel.instances if i is not instance]
+        refusal = admission.refuse(spec, others, self.heap())
+        if refusal is not None:
+            raise deploy.Failed(wire.STATUS_REFUSED, *refusal)
+
+    def why(self, body):
+        instance = self.instance(body)
+        spec = instance.spec
+        table = self.kernel.table
+        limits = {}
+        for key in ("cpu_max_us", "cpu_period_us", "slice_max_us", "mem_max"):
+            limits[key] = spec[key]
+        first, lines = instance.log.lines(max(0, instance.log.next - 5), _LOG_ROOM)
+        while lines and sum([len(line) + 4 for line in lines]) > _LOG_ROOM:
+            lines.pop(0)
+        return {
+            "name": instance.name,
+            "state": _STATE_NAMES[instance.state],
+            "reason": _REASON_NAMES[instance.last_reason or instance.reason],
+            "where": instance.last_where[:240],
+            "what": instance.last_what[:120],
+            "at_s": instance.last_s,
+            "limits": limits,
+            "used": {
+                "cpu_s": instance.cpu.s,
+                "mem_live": table.counts[instance.owner] * table.block,
+                "overruns": instance.overruns,
+                "kills": instance.kills,
+                "failures": instance.failures,
+                "restarts": instance.restarts,
+                "longest_us": instance.longest_us,
+            },
+            "logs": lines,
+        }
+
+    def logs(self, body):
+        instance = self.instance(body)
+        first, lines = instance.log.lines(body.get("from", 0), 2 * _LOG_ROOM)
+        return {"first": first, "next": first + len(lines), "lines": lines}
+
+    # --- deploy ---
+
+    def begin(self, body):
+        self.deploy.begin(body["image"], body["digest"], body["size"])
+
+    def file(self, body):
+        self.deploy.file(body["path"], body["size"], body["sha"])
+
+    def put(self, body):
+        return {"got": self.deploy.put(struct.unpack_from("<I", body)[0], memoryview(body)[4:])}
+
+    def abort(self, body):
+        self.deploy.abort()
+        self.store.sweep()
+
+    def commit(self, body):
+        lifecycle = self.kernel.lifecycle
+        under_way = self.deploy
+        name = under_way.name
+        if name is None:
+            return under_way.commit()  # says that none is under way
+        # Look before the switch: an image that does not fit leaves the old one running.
+        candidate = self.read(name, under_way.folder)
+        old = lifecycle.find(name)
+        self.admit(candidate.spec, old)
+        if old is None and len(self.kernel.instances) >= self.kernel.capacity:
+            raise deploy.Failed(
+                wire.STATUS_REFUSED, "the board holds %d guests at most" % self.kernel.capacity,
+                "remove one with guesthouse rm",
+            )  # fmt: skip
+        under_way.commit()
+        if old is not None:
+            lifecycle.remove(old)
+        self.store.sweep()
+        instance = self.install(name)
+        if body.get("start", True):
+            lifecycle.start(instance, wire.REASON_DEPLOYED)
+        return self.answer(instance)
+
+    # The image that a folder of the store holds.
+    def read(self, name, folder):
+        try:
+            return self.store.read(name, folder, self.deploy.digest, 0)
+        except BadImage as error:
+            raise deploy.Failed(wire.STATUS_BAD_VALUE, str(error), "deploy it with guesthouse deploy")
+
+    # Makes the instance of an installed image. Raises BadImage.
+    def install(self, name):
+        self.images = self.images % 255 + 1
+        return self.kernel.lifecycle.create(self.store.load(name, self.images))
+
+    # At boot: every installed image gets its instance, and those that want it are started.
+    def boot(self):
+        self.store.sweep()
+        for name in self.store.installed():
+            try:
+                instance = self.install(name)
+            except BadImage as error:
+                self.kernel.telemetry.say(wire.BOARD, wire.TEXT_ERROR, str(error))
+                continue
+            if instance is None:
+                self.kernel.telemetry.say(wire.BOARD, wire.TEXT_ERROR, "%s: the board is full" % name)
+            elif instance.spec["autostart"]:
+                self.kernel.lifecycle.start(instance, wire.REASON_BOOT)

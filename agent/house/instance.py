@@ -1,0 +1,93 @@
+# An instance: one running copy of an image, with its quotas, accounts and counters.
+
+from micropython import const
+
+from . import wire
+from .clock import Account
+from .cpu import Limit, Reservation
+from .logtail import LogTail
+from .restart import RestartPolicy
+
+_LOG_RATE = const(50)  # lines a second that reach the host
+_LOG_BURST = const(100)
+
+_RESTART = {"never": wire.RESTART_NEVER, "on-failure": wire.RESTART_ON_FAILURE, "always": wire.RESTART_ALWAYS}
+
+
+class Instance:
+    def __init__(self, ident, owner, image, index, port, now):
+        self.id = ident  # in records
+        self.owner = owner  # in the frame table
+        self.image = image
+        self.index = index
+        self.name = "%s.%d" % (image.name, index)
+        self.spec = spec = dict(image.spec)
+        self.state = wire.STATE_STOPPED
+        self.reason = wire.REASON_DEPLOYED
+        self.limit = Limit(spec["cpu_max_us"], spec["cpu_period_us"] // 1000, now)
+        self.reservation = Reservation(
+            spec["cpu_min_us"], (spec["cpu_min_period_us"] or spec["cpu_period_us"]) // 1000, now
+        )
+        self.restart = RestartPolicy(_RESTART[spec["restart"]], spec["backoff_min_s"], spec["backoff_max_s"])
+        self.load_max_us = spec["load_max_us"] or max(port.LOAD_MAX_US, spec["slice_max_us"])
+        self.apply_spec()
+
+        self.cpu = Account()
+        self.throttled = Account()
+        self.slices = 0
+        self.overruns = 0
+        self.kills = 0
+        self.restarts = 0
+        self.failures = 0
+        self.longest_us = 0
+        self.collections = 0
+        self.peak_blocks = 0
+        self.waited_us = 0  # runnable and not running, in this summary period
+        self.started = 0  # clock second of the last start
+        self.last_reason = wire.REASON_NONE
+        self.last_where = ""
+        self.last_what = ""
+        self.last_s = 0
+
+        self.log = LogTail(port.LOG_TAIL)
+        self.partial = ""  # a printed line that has no end yet
+        self.log_dropped = 0
+        self.log_tokens = _LOG_BURST
+        self.metrics = 0
+
+        # The scheduler's. `node` is the instance's place in one of the kernel's queues.
+        self.node = None
+        self.queued = None
+        self.vtime = 0
+        self.since = 0  # ticks_us when it became runnable
+        self.throttled_since = 0
+        self.announce = True
+        self.condemned = wire.REASON_NONE  # why the next slice is to be the last
+        self.stopping = 0  # when a stop that was asked for becomes a kill, in ms
+        self.then = wire.REASON_NONE  # what to do after it ended, if not what the policy says
+
+        # The guest's own; all of it is dropped when the guest ends.
+        self.drop()
+
+    # Copies what the dispatch path reads out of the spec.
+    def apply_spec(self):
+        spec = self.spec
+        self.slice_max_us = spec["slice_max_us"]
+        self.mem_max = spec["mem_max"]
+        self.weight = spec["weight"]
+
+    def drop(self):
+        self.queue = None  # its tasks, by time
+        self.io = None  # its streams that wait
+        self.main = None  # the task whose end is the guest's end
+        self.plain = False  # main is a plain generator, not a coroutine
+        self.loading = None  # the loader's task until main exists
+        self.polling = False  # an errand looks after its streams
+        self.handler = None  # its loop's exception handler
+        self.modules = None  # modules from its own folder, by name
+        self.files = None  # files it opened last
+        self.partial = ""
+
+    # The log's token bucket, once a second.
+    def refill_log(self):
+        self.log_tokens = min(_LOG_BURST, self.log_tokens + _LOG_RATE)

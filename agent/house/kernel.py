@@ -1,0 +1,366 @@
+# The kernel: the life of a slice.
+#
+#   wake -> pick -> dispatch: sync, arm, send, disarm, sync -> bill -> judge -> requeue
+#
+# Policy stands in cpu.py, memory.py, restart.py and admission.py; what begins and ends an
+# instance in lifecycle.py; this file only decides who runs next and guards the run.
+
+import asyncio.core as core
+from time import ticks_add, ticks_diff
+
+from micropython import const
+
+from . import loop, wire
+from .clock import TICKS_MASK, Account
+from .lifecycle import Lifecycle
+from .wire import AGENT
+
+_SERVICE_MS = const(5)  # between two looks at the line while guests keep the board busy
+_IDLE_MS = const(100)  # the longest sleep
+_RETRY_MS = const(10)  # until the line is offered again what it did not take
+_CONDEMNED_US = const(500)  # for what a condemned guest does with the exception
+_FAULTS = const(20)  # faults of the agent in one run before it gives up and restarts
+
+Task = loop.Task
+_asyncio_errors = (core.CancelledError, Exception)
+
+
+class Kernel:
+    def __init__(self, port, clock, table, telemetry, hooks, current):
+        self.port = port
+        self.clock = clock
+        self.table = table
+        self.telemetry = telemetry
+        self.hooks = hooks
+        self.current = current  # item 0: the instance that runs, None in the agent
+        self.instances = []
+        self.lifecycle = Lifecycle(self)
+        self.link = None  # set by boot: reads commands, writes frames
+        self.summary = None
+        # Three pairing heaps of nodes: eligible reservations by deadline, runnable ones by
+        # virtual time, and all that wait for a time. Each operation costs O(log n).
+        self.reserved = loop.TaskQueue()
+        self.runnable = loop.TaskQueue()
+        self.sleepers = loop.TaskQueue()
+        self.vtime = 0  # of the last dispatch: where one that wakes begins
+        # Accounts of time. With the instances' they add up to the elapsed time.
+        self.agent = Account()
+        self.idle = Account()
+        self.stolen = Account()
+        self.wall = port.ticks_us() & TICKS_MASK  # readings at the last boundary
+        self.cpu = port.cpu_us()
+        self.next_service = port.ticks_ms()
+        self.armed = False  # the port's timer may still be running
+        self.running = True
+        self.faults = 0
+        # Collections are planned while blocks are left for the longest slice.
+        self.high_blocks = table.total - port.HEAP_RESERVE // table.block
+        self.low_blocks = table.total // 2
+
+    # --- the loop ---
+
+    # Runs until somebody stops the agent. An error of the agent's own is recorded, and the
+    # guests stay under guard.
+    def run(self):
+        while self.running:
+            try:
+                self.step()
+            except Exception as error:
+                self.current[0] = None
+                loop.leave()
+                self.port.quiet()
+                self.faults += 1
+                self.table.collect(AGENT)
+                self.lifecycle.fault(error)
+                if self.faults >= _FAULTS:
+                    raise
+                self.recover()
+
+    def step(self):
+        now = self.port.ticks_ms()
+        if ticks_diff(now, self.next_service) >= 0:
+            self.service(now)
+        self.wake(now)
+        instance = self.pick()
+        if instance is None:
+            self.sleep()
+        else:
+            self.dispatch(instance)
+
+    # Closes the stretch since the last boundary as the agent's own time. Returns nothing;
+    # the readings stay in self.wall and self.cpu.
+    def bill_agent(self):
+        wall = self.port.ticks_us() & TICKS_MASK
+        cpu = self.port.cpu_us()
+        used = cpu - self.cpu & TICKS_MASK
+        gap = (wall - self.wall & TICKS_MASK) - used
+        self.wall = wall
+        self.cpu = cpu
+        if gap > 0:
+            stolen = self.port.stolen_us(gap)
+            self.stolen.add(stolen)
+            used += gap - stolen
+        self.agent.add(used)
+
+    # What is due: commands, telemetry, the summary.
+    def service(self, now):
+        self.next_service = ticks_add(now, _SERVICE_MS)
+        self.clock.advance()
+        self.link.receive()
+        self.lifecycle.tend(now)
+        self.summary.tend()
+        self.link.send()
+
+    # Nothing can run: sends what is left to send and sleeps until something is due.
+    def sleep(self):
+        now = self.port.ticks_ms()
+        self.service(now)
+        node = self.sleepers.peek()
+        ms = _IDLE_MS
+        if node is not None:
+            ms = min(ms, ticks_diff(node.ph_key, now))
+        ms = min(ms, self.summary.due_ms())
+        if self.telemetry.pending:
+            ms = min(ms, _RETRY_MS)
+        if ms <= 0 or not self.running or self.runnable.peek() is not None or self.reserved.peek() is not None:
+            return
+        if self.armed:
+            self.armed = False
+            self.port.quiet()
+        self.bill_agent()
+        self.port.wait(ms)
+        wall = self.port.ticks_us() & TICKS_MASK
+        cpu = self.port.cpu_us()
+        used = cpu - self.cpu & TICKS_MASK
+        self.agent.add(used)
+        self.idle.add(max(0, (wall - self.wall & TICKS_MASK) - used))
+        self.wall = wall
+        self.cpu = cpu
+        self.next_service = self.port.ticks_ms()
+
+    # --- queues ---
+
+    # Moves those whose time has come out of the sleepers.
+    def wake(self, now):
+        sleepers = self.sleepers
+        while True:
+            node = sleepers.peek()
+            if node is None or ticks_diff(node.ph_key, now) > 0:
+                return
+            sleepers.pop()
+            instance = node.coro
+            instance.queued = None
+            if instance.state == wire.STATE_BACKOFF:
+                self.lifecycle.start(instance, wire.REASON_RETRY)
+            else:
+                if instance.state == wire.STATE_THROTTLED:
+                    instance.throttled.add(self.port.ticks_us() - instance.throttled_since & TICKS_MASK)
+                self.requeue(instance)
+
+    # The next to run: reservations by deadline, then the rest by weighted virtual time.
+    def pick(self):
+        queue = self.reserved
+        node = queue.peek()
+        if node is None:
+            queue = self.runnable
+            node = queue.peek()
+            if node is None:
+                return None
+        queue.pop()
+        instance = node.coro
+        instance.queued = None
+        return instance
+
+    # Puts an instance where it belongs by what its own queue says.
+    def requeue(self, instance):
+        task = instance.queue.peek()
+        if instance.io.map and not instance.polling:
+            instance.polling = True
+            instance.queue.push(loop.new_task(loop.Poll(instance)))
+            task = instance.queue.peek()
+        if task is None:
+            self.lifecycle.end(instance, wire.STATE_FAILED, wire.REASON_DEADLOCK)
+            return
+        now = self.port.ticks_ms()
+        limit = instance.limit
+        limit.roll(now)
+        if limit.exhausted() and not instance.condemned:
+            instance.state = wire.STATE_THROTTLED
+            instance.reason = wire.REASON_THROTTLED
+            instance.throttled_since = self.port.ticks_us()
+            self.enqueue(instance, self.sleepers, limit.refill_at())
+        elif ticks_diff(task.ph_key, now) > 0 and not instance.condemned:
+            instance.state = wire.STATE_WAITING
+            self.enqueue(instance, self.sleepers, task.ph_key)
+        else:
+            self.ready(instance, now)
+
+    def ready(self, instance, now):
+        if instance.loading is None:
+            instance.state = wire.STATE_READY
+        instance.since = self.port.ticks_us() & TICKS_MASK
+        reservation = instance.reservation
+        if instance.condemned or reservation.eligible(now):
+            self.enqueue(instance, self.reserved, reservation.deadline)
+            return
+        if ticks_diff(self.vtime, instance.vtime) > 0:
+            instance.vtime = self.vtime
+        self.enqueue(instance, self.runnable, instance.vtime)
+
+    def enqueue(self, instance, queue, key):
+        queue.push(instance.node, key)
+        instance.queued = queue
+
+    # Takes an instance out of whatever queue it is in.
+    def unqueue(self, instance):
+        if instance.queued is not None:
+            if instance.state == wire.STATE_THROTTLED:
+                instance.throttled.add(self.port.ticks_us() - instance.throttled_since & TICKS_MASK)
+            instance.queued.remove(instance.node)
+            instance.queued = None
+
+    # After a fault of the agent: whoever is in no queue and can run goes back into one.
+    def recover(self):
+        for instance in self.instances:
+            if instance.queue is not None and instance.queued is None:
+                self.requeue(instance)
+
+    # --- the slice ---
+
+    # Runs one step of one task of a guest, guarded and billed.
+    #
+    # Between table.sync(AGENT) and the send, and between its return and the second sync,
+    # nothing here may allocate or free.
+    def dispatch(self, instance):
+        port = self.port
+        armed = port.STATE
+        table = self.table
+        owner = instance.owner
+        task = instance.queue.pop()
+        coroutine = task.coro
+        thrown = task.data
+        limit_us = instance.slice_max_us
+        if instance.loading is not None:
+            limit_us = instance.load_max_us
+        if instance.condemned:
+            thrown = port.exception()
+            limit_us = _CONDEMNED_US
+        if thrown is not None:
+            task.data = None
+        loop.enter(instance)
+        core.cur_task = task
+        instance.state = wire.STATE_RUNNING if instance.loading is None else wire.STATE_LOADING
+        self.armed = True
+        hit = 0
+        error = result = None
+        self.bill_agent()
+        wall = self.wall
+        cpu = self.cpu
+        before = table.sync(AGENT)
+        before = table.counts[owner]
+        self.current[0] = instance
+        # The guard. The exception is raised at the guest's next jump, which may be a jump of
+        # this function: `finally` and both handlers begin with straight-line code that
+        # disarms, so that at most one exception is left over, and it is raised in the inner
+        # or caught by the outer try. Simpler patterns leaked 1 to 30 % of the kills.
+        try:
+            try:
+                try:
+                    port.arm(limit_us, wall, cpu)
+                    if thrown is None:
+                        result = coroutine.send(None)
+                    else:
+                        result = coroutine.throw(thrown)
+                finally:
+                    armed[0] = 0
+                if hit:
+                    pass
+            except BaseException as e:
+                error = e
+                hit = 1
+        except BaseException as e:
+            error = e
+            hit = 2
+        self.current[0] = None
+        table.sync(owner)
+        wall = port.ticks_us() & TICKS_MASK
+        cpu = port.cpu_us()
+        loop.leave()
+
+        # Bill: CPU time, and the time it slept in a call that nobody could run beside.
+        used = cpu - self.cpu & TICKS_MASK
+        elapsed = wall - self.wall & TICKS_MASK
+        waited = self.wall - instance.since & TICKS_MASK
+        gap = elapsed - used
+        if gap > 0:
+            stolen = port.stolen_us(gap)
+            self.stolen.add(stolen)
+            used += gap - stolen
+        self.wall = wall
+        self.cpu = cpu
+        instance.cpu.add(used)
+        instance.slices += 1
+        instance.waited_us += waited
+        instance.limit.charge(used)
+        instance.reservation.charge(used)
+        instance.vtime = ticks_add(instance.vtime, used * 100 // instance.weight)
+        self.vtime = instance.vtime
+        if used > instance.longest_us:
+            instance.longest_us = used
+        blocks = table.counts[owner]
+        if blocks > instance.peak_blocks:
+            instance.peak_blocks = blocks
+        hits = port.delivered()
+        if self.telemetry.trace:
+            self.telemetry.slice(
+                instance.id, used, elapsed, waited, (blocks - before) * table.block, 0,
+                (wire.SLICE_OVERRUN if hits else 0)
+                | (wire.SLICE_ENDED if error is not None else 0)
+                | (wire.SLICE_LOAD if instance.loading is not None else 0),
+            )  # fmt: skip
+        self.judge(instance, task, thrown, result, error, hits, used)
+
+    # What the slice means for its guest.
+    def judge(self, instance, task, thrown, result, error, hits, used):
+        lifecycle = self.lifecycle
+        if hits or instance.condemned:
+            self.port.quiet()
+            self.armed = False
+            lifecycle.stopped(instance, error, hits, used)
+            return
+        if error is not None:
+            if not lifecycle.task_ended(instance, task, thrown, error):
+                return
+        elif instance.plain and task is instance.main:
+            # A plain generator yields the ms it wants to sleep, or anything else to go on.
+            if isinstance(result, int) and result > 0:
+                instance.queue.push(task, ticks_add(self.port.ticks_ms(), result))
+            else:
+                instance.queue.push(task)
+        elif task is instance.loading:
+            instance.queue.push(task)
+        limit = instance.mem_max
+        table = self.table
+        if limit is not None and table.counts[instance.owner] * table.block > limit:
+            self.collect(instance)
+            if table.counts[instance.owner] * table.block > limit:
+                lifecycle.condemn(instance, wire.REASON_OOM, table.counts[instance.owner] * table.block, limit)
+                return
+        elif table.counts[0] > self.low_blocks and table.counts[0] > self.high_mark():
+            self.collect(instance)
+        self.requeue(instance)
+
+    # A collection between slices, charged to the instance whose garbage made it due.
+    def collect(self, instance):
+        port = self.port
+        begin = port.cpu_us()
+        before = self.table.counts[0]
+        self.table.collect(AGENT)
+        us = port.cpu_us() - begin & TICKS_MASK
+        instance.collections += 1
+        self.summary.collected(instance, us, before - self.table.counts[0])
+
+    # Blocks in use above which the heap is collected: half of what was free after the last
+    # collection may fill with garbage.
+    def high_mark(self):
+        return min(self.high_blocks, self.summary.live_blocks + (self.table.total - self.summary.live_blocks) // 2)

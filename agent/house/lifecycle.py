@@ -1,0 +1,280 @@
+# The life of an instance: start, end, and what follows from the reason.
+
+import sys
+
+from micropython import const
+from time import ticks_add, ticks_diff
+
+from . import loader, loop, wire
+from .instance import Instance
+from .where import what, where
+from .wire import AGENT, FIRST_GUEST
+
+_GRACE_MS = const(1000)  # for a guest that was asked to stop
+_ALIVE = (
+    wire.STATE_LOADING, wire.STATE_READY, wire.STATE_RUNNING, wire.STATE_WAITING, wire.STATE_THROTTLED,
+    wire.STATE_SUSPENDED,
+)  # fmt: skip
+
+_AGENT_FILES = __file__.rsplit("/", 1)[0]
+
+
+class Lifecycle:
+    def __init__(self, kernel):
+        self.kernel = kernel
+        self.ident = FIRST_GUEST
+
+    # --- instances come and go ---
+
+    # Makes an instance of an image; None where the frame table has no owner left.
+    def create(self, image, index=0):
+        kernel = self.kernel
+        owners = [i.owner for i in kernel.instances]
+        for owner in range(FIRST_GUEST, kernel.capacity + FIRST_GUEST):
+            if owner not in owners:
+                break
+        else:
+            return None
+        taken = [i.id for i in kernel.instances]
+        while self.ident in taken:
+            self.ident = self.ident + 1 if self.ident < 250 else FIRST_GUEST
+        instance = Instance(self.ident, owner, image, index, kernel.port, kernel.port.ticks_ms())
+        self.ident = self.ident + 1 if self.ident < 250 else FIRST_GUEST
+        instance.node = loop.new_task(instance)
+        kernel.instances.append(instance)
+        return instance
+
+    def find(self, name):
+        if "." not in name:
+            name += ".0"
+        for instance in self.kernel.instances:
+            if instance.name == name:
+                return instance
+        return None
+
+    # Takes an instance off the board; its id and its owner are free again.
+    def remove(self, instance):
+        kernel = self.kernel
+        if instance.state in _ALIVE or instance.queued is not None:
+            self.end(instance, wire.STATE_STOPPED, wire.REASON_REMOVED, follow=False)
+        kernel.instances.remove(instance)
+        kernel.summary.gone(instance)
+        kernel.table.forget(instance.owner)
+
+    def alive(self, instance):
+        return instance.state in _ALIVE
+
+    # --- start ---
+
+    def start(self, instance, reason):
+        kernel = self.kernel
+        kernel.unqueue(instance)
+        if reason == wire.REASON_RETRY or reason == wire.REASON_RESTART:
+            instance.restarts += 1
+        instance.condemned = wire.REASON_NONE
+        instance.stopping = None
+        instance.then = wire.REASON_NONE
+        instance.started = kernel.clock.s
+        loop.create(instance)
+        instance.modules = {}
+        instance.files = []
+        instance.loading = loop.new_task(loader.load(instance))
+        instance.queue.push(instance.loading)
+        self.move(instance, wire.STATE_LOADING, reason)
+        instance.vtime = kernel.vtime
+        kernel.requeue(instance)
+
+    # --- a task of it ended ---
+
+    # Takes note of a task whose coroutine raised `error`. Returns whether the guest goes on.
+    def task_ended(self, instance, task, thrown, error):
+        if task is instance.loading:
+            return self.loaded(instance, error)
+        if isinstance(task.coro, loop.Errand):
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):
+                self.report(instance, "in its event loop", error)
+            return True
+        if task is instance.main:
+            self.main_ended(instance, error)
+            return False
+        if isinstance(error, (loop.core.CancelledError, Exception)):
+            instance.queue.push(loop.new_task(loop.Finish(task, error, thrown)))
+            return True
+        self.crashed(instance, error)
+        return False
+
+    # The loader is done or failed.
+    def loaded(self, instance, error):
+        kernel = self.kernel
+        if isinstance(error, StopIteration):
+            main = error.value
+            instance.loading = None
+            if main is not None:
+                instance.main = loop.new_task(main)
+                instance.plain = instance.spec["entry"] == "generator"
+                instance.queue.push(instance.main)
+            kernel.hooks.clean(instance)
+            self.move(instance, wire.STATE_READY, wire.REASON_LOADED, instance.longest_us)
+            return True
+        if isinstance(error, SyntaxError):
+            self.end(instance, wire.STATE_FAILED, wire.REASON_SYNTAX, error=error)
+        elif isinstance(error, loader.NoMain):
+            self.end(instance, wire.STATE_FAILED, wire.REASON_NO_MAIN, error=error)
+        else:
+            self.crashed(instance, error)
+        return False
+
+    def main_ended(self, instance, error):
+        if isinstance(error, StopIteration):
+            self.end(instance, wire.STATE_EXITED, wire.REASON_RETURNED)
+        elif isinstance(error, loop.core.CancelledError) and instance.stopping is not None:
+            self.end(instance, wire.STATE_STOPPED, wire.REASON_STOP)
+        else:
+            self.crashed(instance, error)
+
+    # It raised something that nobody caught.
+    def crashed(self, instance, error):
+        if isinstance(error, SystemExit):
+            good = not error.args or error.args[0] in (None, 0)
+            state = wire.STATE_EXITED if good else wire.STATE_FAILED
+            self.end(instance, state, wire.REASON_EXIT, error=error)
+        elif isinstance(error, MemoryError):
+            live = self.kernel.table.counts[instance.owner] * self.kernel.table.block
+            self.end(instance, wire.STATE_FAILED, wire.REASON_HEAP_FULL, live, error=error)
+        else:
+            self.end(instance, wire.STATE_FAILED, wire.REASON_EXCEPTION, error=error)
+
+    # --- the agent ends it ---
+
+    # Its next slice, at once, is its last: the exception thrown into it tells where it was.
+    def condemn(self, instance, reason, a=0, b=0):
+        kernel = self.kernel
+        if instance.queue is None:
+            return
+        instance.condemned = reason
+        instance.verdict = (a, b)
+        kernel.unqueue(instance)
+        if instance.queue.peek() is None:
+            self.stopped(instance, None, 0, 0)
+        else:
+            kernel.ready(instance, kernel.port.ticks_ms())
+
+    # The guest was stopped from outside, by its deadline or because it was condemned.
+    def stopped(self, instance, error, hits, used):
+        reason = instance.condemned
+        if reason == wire.REASON_NONE:
+            instance.overruns += 1
+            instance.kills += 1
+            if instance.loading is not None:
+                self.end(
+                    instance, wire.STATE_KILLED, wire.REASON_LOAD_OVERRUN, used, instance.load_max_us, hits, error
+                )
+            else:
+                self.end(instance, wire.STATE_KILLED, wire.REASON_OVERRUN, used, instance.slice_max_us, hits, error)
+        elif reason == wire.REASON_STOP or reason == wire.REASON_RESTART:
+            self.end(instance, wire.STATE_STOPPED, reason, error=error)
+        else:
+            instance.kills += 1
+            a, b = instance.verdict
+            self.end(instance, wire.STATE_KILLED, reason, a, b, hits, error)
+        self.kernel.port.renew()
+
+    # Asks the guest to stop: its main task is cancelled, and after a grace it is killed.
+    def stop(self, instance, reason=wire.REASON_STOP):
+        kernel = self.kernel
+        if instance.state not in _ALIVE:
+            if instance.queued is not None:
+                self.end(instance, wire.STATE_STOPPED, reason, follow=False)
+            return
+        if instance.main is None or instance.loading is not None:
+            self.condemn(instance, reason)
+            return
+        instance.stopping = ticks_add(kernel.port.ticks_ms(), _GRACE_MS)
+        instance.queue.push(loop.new_task(loop.Cancel(instance.main)))
+        kernel.unqueue(instance)
+        kernel.requeue(instance)
+
+    # Once in a while: kills those whose grace is over.
+    def tend(self, now):
+        for instance in self.kernel.instances:
+            if instance.stopping is not None and ticks_diff(now, instance.stopping) > 0:
+                instance.stopping = None
+                self.condemn(instance, wire.REASON_STOP)
+
+    # --- the end ---
+
+    # Drops a guest: its objects are let go, never closed, because closing runs its code.
+    # `follow` asks the restart policy what is next.
+    def end(self, instance, state, reason, a=0, b=0, c=0, error=None, follow=True):
+        kernel = self.kernel
+        kernel.unqueue(instance)
+        if instance.partial:
+            kernel.hooks.line(instance, instance.partial)
+        kernel.hooks.close_files(instance)
+        if instance.modules is not None:
+            kernel.hooks.clean(instance)
+        instance.drop()
+        instance.stopping = None
+        instance.condemned = wire.REASON_NONE
+        place = cause = ""
+        if error is not None:
+            place = where(error, _AGENT_FILES)
+            if state != wire.STATE_KILLED:
+                cause = what(error)
+            error.__traceback__ = None
+            error = None
+        loop.sleeper.exc.__traceback__ = None
+        kernel.collect(instance)
+        if state == wire.STATE_FAILED:
+            instance.failures += 1
+        if state == wire.STATE_FAILED or state == wire.STATE_KILLED:
+            instance.last_reason = reason
+            instance.last_where = place
+            instance.last_what = cause
+            instance.last_s = kernel.clock.s
+        self.move(instance, state, reason, a, b, c, place, cause)
+        if not follow:
+            return
+        if instance.then != wire.REASON_NONE:
+            self.start(instance, instance.then)
+            return
+        if state == wire.STATE_STOPPED or reason == wire.REASON_KILL:
+            return
+        self.follow(instance, state)
+
+    # What the restart policy makes of the end.
+    def follow(self, instance, state):
+        kernel = self.kernel
+        policy = instance.restart
+        after, delay = policy.ended(state, kernel.clock.s - instance.started)
+        if after == wire.STATE_BACKOFF:
+            self.move(instance, after, wire.REASON_BACKOFF, delay, policy.failures)
+            kernel.enqueue(instance, kernel.sleepers, ticks_add(kernel.port.ticks_ms(), delay))
+        elif after != state:
+            self.move(instance, after, wire.REASON_TOO_MANY_FAILURES, 0, policy.failures)
+
+    # --- telling ---
+
+    # Changes the state and records the change.
+    def move(self, instance, state, reason, a=0, b=0, c=0, place="", cause=""):
+        old = instance.state
+        instance.state = state
+        instance.reason = reason
+        self.kernel.clock.advance()
+        self.kernel.telemetry.transition(instance.id, old, state, reason, a, b, c, place, cause)
+
+    # An exception that no task of the guest retrieved: it goes on, its log says so.
+    def report(self, instance, message, error):
+        hooks = self.kernel.hooks
+        hooks.line(instance, "%s: %s" % (message, what(error)), wire.TEXT_ERROR)
+        place = where(error, _AGENT_FILES)
+        if place:
+            hooks.line(instance, "  at " + place, wire.TEXT_ERROR)
+
+    # An error of the agent itself.
+    def fault(self, error):
+        self.kernel.clock.advance()
+        self.kernel.telemetry.transition(
+            AGENT, 0, 0, wire.REASON_AGENT_FAULT, self.kernel.faults, 0, 0, where(error, "<none>"), what(error)
+        )
+        sys.print_exception(error, sys.stderr)

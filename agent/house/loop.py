@@ -1,0 +1,192 @@
+# An event loop for each guest, out of the firmware's one asyncio.
+#
+# asyncio keeps its loop in variables of asyncio.core: the task queue, the current task,
+# the streams that wait. The kernel puts a guest's own there before each of its slices and
+# steps it, so one guest's tasks, cancellations and exceptions never touch another's, and
+# programs written for stock asyncio run unmodified. What would run a loop of its own
+# (asyncio.run and its kin) hands its coroutine to the kernel instead.
+
+import asyncio
+import asyncio.core as core
+import sys
+from _asyncio import Task, TaskQueue
+from micropython import const
+from time import ticks_add, ticks_ms
+
+_POLL_MS = const(2)  # between two looks at a guest's streams
+
+_context = core.__dict__
+# sleep_ms keeps its one generator as a default argument and returns it: this is how to get
+# at it. A guest that calls sleep_ms without awaiting it, or is killed in between, leaves
+# it set, and the next sleep of any guest would fail on that.
+sleeper = core.sleep_ms(0)
+sleeper.state = None
+
+_done = (core.CancelledError, StopIteration)
+
+
+# Ends a module body that called asyncio.run(): its coroutine is the guest's main task from
+# now on. No `except Exception` of a guest catches it.
+class Handover(BaseException):
+    pass
+
+
+# Puts a guest's loop into asyncio's variables.
+def enter(instance):
+    core._task_queue = instance.queue
+    core._io_queue = instance.io
+
+
+# Leaves asyncio with a loop that is nobody's.
+def leave():
+    core._task_queue = _idle_queue
+    core._io_queue = _idle_io
+    core.cur_task = None
+    sleeper.state = None
+
+
+_idle_queue = TaskQueue()
+_idle_io = core.IOQueue()
+
+
+def new_task(coroutine):
+    return Task(coroutine, _context)
+
+
+# Gives an instance an empty loop.
+def create(instance):
+    instance.queue = TaskQueue()
+    instance.io = core.IOQueue()
+
+
+# The agent's own errands in a guest's loop. Each stands where a coroutine would stand in a
+# task, so it runs in a guarded slice of the guest and is billed like one: all of them call
+# code that a guest may have put there.
+class Errand:
+    def throw(self, error):
+        raise error
+
+
+# What asyncio does when a task's coroutine has ended with `error`: wakes who waits for it, or
+# keeps the exception until somebody retrieves it or nobody can any more.
+class Finish(Errand):
+    def __init__(self, task, error, thrown):
+        self.task = task
+        self.error = error
+        self.thrown = thrown
+
+    def send(self, _):
+        task = self.task
+        if task.state:
+            waiting = False
+            if task.state is True:
+                task.state = None
+            elif callable(task.state):
+                task.state(task, self.error)
+                task.state = False
+                waiting = True
+            else:
+                while task.state.peek():
+                    core._task_queue.push(task.state.pop())
+                    waiting = True
+                task.state = False
+            if not waiting and not isinstance(self.error, _done):
+                core._task_queue.push(task)
+            task.data = self.error
+        elif task.state is None:
+            task.data = self.thrown
+            context = core._exc_context
+            context["exception"] = self.thrown
+            context["future"] = task
+            Loop.call_exception_handler(context)
+            context["exception"] = context["future"] = None
+        raise StopIteration
+
+
+# Looks after the streams that a guest waits for, as long as there are any.
+class Poll(Errand):
+    def __init__(self, instance):
+        self.instance = instance
+
+    def send(self, _):
+        streams = core._io_queue
+        streams.wait_io_event(0)
+        if streams.map:
+            core._task_queue.push(core.cur_task, ticks_add(ticks_ms(), _POLL_MS))
+            return None
+        self.instance.polling = False
+        raise StopIteration
+
+
+# Cancels a guest's main task, so that it can tidy up before it stops.
+class Cancel(Errand):
+    def __init__(self, main):
+        self.main = main
+
+    def send(self, _):
+        self.main.cancel()
+        raise StopIteration
+
+
+# Replaces what concerns the whole loop. `current` is a list whose item 0 is the instance that
+# runs; `report(instance, text, error)` takes an exception that no task retrieved.
+def install(current, report):
+    def run(coroutine):
+        return run_until_complete(core.create_task(coroutine))
+
+    def run_until_complete(main_task=None):
+        instance = current[0]
+        if instance is None or instance.main is not None:
+            raise RuntimeError("asyncio.run() cannot be called from a running event loop")
+        instance.main = main_task
+        raise Handover
+
+    def run_forever():
+        Loop.stopper = new_task(_forever())
+        run_until_complete(Loop.stopper)
+
+    # A guest calls this to be rid of an old loop's tasks. Its loop is new already when its
+    # module runs, and a `finally: asyncio.new_event_loop()` behind asyncio.run() must not
+    # take the tasks that were just handed over.
+    def new_event_loop():
+        instance = current[0]
+        if instance is not None and instance.main is None:
+            create(instance)
+            enter(instance)
+        return Loop
+
+    def get_exception_handler():
+        return current[0].handler
+
+    def set_exception_handler(handler):
+        current[0].handler = handler
+
+    def call_exception_handler(context):
+        instance = current[0]
+        if instance.handler:
+            instance.handler(Loop, context)
+        else:
+            report(instance, context["message"], context["exception"])
+
+    Loop.run_until_complete = lambda aw: run_until_complete(core._promote_to_task(aw))
+    Loop.run_forever = run_forever
+    Loop.get_exception_handler = get_exception_handler
+    Loop.set_exception_handler = set_exception_handler
+    Loop.call_exception_handler = call_exception_handler
+    for name, function in (
+        ("run", run),
+        ("run_until_complete", run_until_complete),
+        ("new_event_loop", new_event_loop),
+    ):
+        setattr(core, name, function)
+        setattr(asyncio, name, function)
+    sys.modules["asyncio"] = asyncio
+    leave()
+
+
+async def _forever():
+    while True:
+        await core.sleep_ms(3600000)
+
+
+Loop = core.Loop

@@ -1,0 +1,204 @@
+# The summary: once a second, what every instance used and how the board is.
+
+from micropython import const
+from time import ticks_add, ticks_diff
+
+from . import wire
+from .clock import TICKS_MASK
+from .wire import AGENT, BOARD, NONE, SATURATED
+
+_PERIOD_MS = const(1000)
+_ROOM = const(12)  # free places in the state ring before one more instance is announced
+
+_POLICY = ("never", "on-failure", "always")
+
+
+def _optional(value):
+    return NONE if value is None else min(value, SATURATED)
+
+
+class Summary:
+    def __init__(self, kernel, identity):
+        self.kernel = kernel
+        self.identity = identity  # (text kind, text) pairs that say what the board is
+        self.next = kernel.port.ticks_ms()
+        self.last_us = kernel.port.ticks_us() & TICKS_MASK
+        self.board_due = True
+        self.collections = 0
+        self.longest_us = 0
+        self.live_blocks = kernel.table.counts[0]  # after the last collection
+        self.capacity = 0
+
+    def due_ms(self):
+        return ticks_diff(self.next, self.kernel.port.ticks_ms())
+
+    # Everything about the board and every instance is told anew: a host has attached.
+    def announce_all(self):
+        self.board_due = True
+        for instance in self.kernel.instances:
+            instance.announce = True
+        self.next = self.kernel.port.ticks_ms()
+
+    # Called at each service: does what is due.
+    def tend(self):
+        kernel = self.kernel
+        if self.board_due:
+            if kernel.telemetry.state.room() < 4 * _ROOM:
+                return
+            self.board_due = False
+            self.tell_board()
+        for instance in kernel.instances:
+            if instance.announce:
+                if kernel.telemetry.state.room() < _ROOM:
+                    return
+                instance.announce = False
+                self.tell_instance(instance)
+        if self.due_ms() > 0:
+            return
+        now = kernel.port.ticks_ms()
+        self.next = ticks_add(self.next, _PERIOD_MS)
+        if ticks_diff(now, self.next) > 0:
+            self.next = ticks_add(now, _PERIOD_MS)
+        self.tell_all(now)
+
+    # --- once, and when a host attaches ---
+
+    def tell_board(self):
+        kernel = self.kernel
+        telemetry = kernel.telemetry
+        table = kernel.table
+        telemetry.put(
+            telemetry.state, wire.RECORD_BOOT, BOARD, wire.BODY_BOOT, wire.VERSION, 0, 0, kernel.capacity,
+            table.total * table.block, kernel.port.LOAD_MAX_US, 900000, 2000000, 2000000,
+        )  # fmt: skip
+        for kind, text in self.identity:
+            telemetry.say(BOARD, kind, text, 0, telemetry.state)
+
+    def tell_instance(self, instance):
+        telemetry = self.kernel.telemetry
+        ring = telemetry.state
+        spec = instance.spec
+        flags = wire.INSTANCE_AUTOSTART if spec["autostart"] else 0
+        if spec["trust"] == "confined":
+            flags |= wire.INSTANCE_CONFINED
+        if spec["on_overrun"] == "suspend":
+            flags |= wire.INSTANCE_SUSPEND
+        self.put_instance(instance, flags)
+        telemetry.put(
+            ring, wire.RECORD_CPU_QUOTA, instance.id, wire.BODY_CPU_QUOTA,
+            _optional(spec["cpu_max_us"]), spec["cpu_period_us"],
+            _optional(spec["cpu_min_us"]), _optional(spec["cpu_min_period_us"]),
+            spec["slice_max_us"], spec["weight"], 0,
+        )  # fmt: skip
+        telemetry.put(
+            ring, wire.RECORD_MEM_QUOTA, instance.id, wire.BODY_MEM_QUOTA,
+            _optional(spec["mem_min"]), _optional(spec["mem_high"]), _optional(spec["mem_max"]),
+            _optional(spec["storage_max"]), instance.load_max_us, spec["backoff_min_s"], spec["backoff_max_s"],
+        )  # fmt: skip
+        telemetry.say(
+            instance.id, wire.TEXT_VERSION, "%s %s" % (spec.get("version", ""), instance.image.digest), 0, ring
+        )
+
+    def put_instance(self, instance, flags):
+        telemetry = self.kernel.telemetry
+        spec = instance.spec
+        telemetry.put(
+            telemetry.state, wire.RECORD_INSTANCE, instance.id, wire.BODY_INSTANCE,
+            instance.image.id, instance.index, instance.state, flags, spec["criticality"],
+            _POLICY.index(spec["restart"]), 0, bytes.fromhex(instance.image.digest[:8]),
+            instance.image.name.encode(),
+        )  # fmt: skip
+
+    # An instance was removed.
+    def gone(self, instance):
+        self.put_instance(instance, wire.INSTANCE_GONE)
+
+    # --- once a second ---
+
+    def tell_all(self, now):
+        kernel = self.kernel
+        telemetry = kernel.telemetry
+        kernel.clock.advance()
+        us = kernel.port.ticks_us() & TICKS_MASK
+        period = max(1, us - self.last_us & TICKS_MASK)
+        self.last_us = us
+        guests_s = guests_us = 0
+        for instance in kernel.instances:
+            instance.limit.roll(now)
+            instance.refill_log()
+            self.tell_usage(instance, us, period)
+            guests_s += instance.cpu.s
+            guests_us += instance.cpu.us
+        ring = telemetry.summary
+        table = kernel.table
+        block = table.block
+        telemetry.put(
+            ring, wire.RECORD_HEAP, BOARD, wire.BODY_HEAP, table.total * block, table.counts[0] * block,
+            table.counts[AGENT] * block, self.collections, self.longest_us, table.largest_free() * block,
+        )  # fmt: skip
+        link = kernel.link
+        telemetry.put(
+            ring, wire.RECORD_LINK, BOARD, wire.BODY_LINK, telemetry.bytes_sent, telemetry.batches,
+            telemetry.stalls, link.commands, link.damaged, link.discarded,
+        )  # fmt: skip
+        kernel.bill_agent()
+        kernel.clock.advance()
+        clock = kernel.clock
+        agent = kernel.agent
+        idle = kernel.idle
+        stolen = kernel.stolen
+        cost = telemetry.cost
+        telemetry.put(
+            ring, wire.RECORD_TIME, BOARD, wire.BODY_TIME, agent.s, agent.us, idle.s, idle.us, stolen.s, stolen.us,
+        )  # fmt: skip
+        telemetry.put(
+            ring, wire.RECORD_TIME_MORE, BOARD, wire.BODY_TIME_MORE, clock.s, clock.us,
+            guests_s + guests_us // 1000000, guests_us % 1000000, cost.s, cost.us,
+        )  # fmt: skip
+
+    def tell_usage(self, instance, us, period):
+        kernel = self.kernel
+        telemetry = kernel.telemetry
+        ring = telemetry.summary
+        table = kernel.table
+        block = table.block
+        waited = instance.waited_us
+        if instance.queued is kernel.runnable or instance.queued is kernel.reserved:
+            # it waits right now, and may have done so all the time
+            waited += us - instance.since & TICKS_MASK
+            instance.since = us
+        instance.waited_us = 0
+        throttled = instance.throttled
+        if instance.state == wire.STATE_THROTTLED:
+            throttled.add(us - instance.throttled_since & TICKS_MASK)
+            instance.throttled_since = us
+        telemetry.put(
+            ring, wire.RECORD_CPU, instance.id, wire.BODY_CPU, instance.cpu.s, instance.cpu.us,
+            throttled.s, throttled.us, instance.slices,
+            min(10000, waited * 100 // max(1, period // 100)), instance.state, instance.reason,
+        )  # fmt: skip
+        blocks = table.counts[instance.owner]
+        telemetry.put(
+            ring, wire.RECORD_MEM, instance.id, wire.BODY_MEM, blocks * block, instance.peak_blocks * block,
+            _optional(instance.mem_max), min(instance.collections, SATURATED), wire.MEM_EXACT if table.exact else 0, 0,
+            table.allocated[instance.owner] * block,
+        )  # fmt: skip
+        telemetry.put(
+            ring, wire.RECORD_COUNTS, instance.id, wire.BODY_COUNTS, instance.overruns, instance.kills,
+            instance.restarts, instance.failures, instance.log_dropped, instance.longest_us,
+        )  # fmt: skip
+
+    # A collection took `us` and freed `blocks`.
+    def collected(self, instance, us, blocks):
+        kernel = self.kernel
+        telemetry = kernel.telemetry
+        table = kernel.table
+        self.collections += 1
+        self.live_blocks = table.counts[0]
+        if us > self.longest_us:
+            self.longest_us = us
+        if telemetry.trace:
+            telemetry.put(
+                telemetry.trace_ring, wire.RECORD_BLACKOUT, instance.id, wire.BODY_BLACKOUT, wire.BLACKOUT_COLLECT,
+                0, 0, us, blocks * table.block, table.counts[0] * table.block, 0, 0,
+            )  # fmt: skip
