@@ -1,0 +1,197 @@
+"""The board as text: one screen for ``top``, a table for ``ps``, an explanation for ``why``.
+
+Nothing here knows a terminal or imports Textual; the text is for pipes and small screens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from guesthouse.core.model import BoardModel, InstanceModel
+from guesthouse.core.units import fmt_bytes, fmt_share, fmt_us
+from guesthouse.core.view import header, states, table
+from guesthouse.core.view.figures import Times, clock, short_bytes
+from guesthouse.core.view.history import History
+from guesthouse.core.view.line import Mood, clean, cut, pad, plain
+from guesthouse.core.view.story import Story
+
+_ASCII = str.maketrans(
+    {
+        "━": "=", "╸": "=", "─": "-", "┤": "|", "┿": "#", "┼": "+", "·": ".", "…": "~", "†": "x",
+        "●": "*", "○": "o", "◌": ".", "◐": "%", "‖": "=", "■": "#", "□": "-", "✗": "X", "↻": "@",
+        "⊘": "!", "▁": ".", "▂": ".", "▃": ":", "▄": ":", "▅": "|", "▆": "|", "▇": "#", "█": "#",
+    }
+)  # fmt: skip
+
+
+def to_ascii(text: str) -> str:
+    """``text`` for an output that cannot encode line drawing; one character stays one character."""
+    return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
+
+
+def render_top(
+    model: BoardModel,
+    width: int = 80,
+    height: int = 24,
+    history: History | None = None,
+    link: str = "",
+) -> str:
+    """One screen: the board, its guests, and the last events in what room is left.
+
+    With a ``history`` the board's shares are those of the last second, without those since boot.
+    Lines are at most ``width`` cells wide and end without spaces; there are at most ``height``.
+    """
+    shares = history.shares if history and history.shares else Times.of(model).shares()
+    lines = [
+        plain(header.identity(model, [(link, Mood.PLAIN)], width)),
+        plain(header.account(model, shares, width)),
+        "",
+    ]
+    guests = sorted(model.instances.values(), key=lambda guest: guest.id)
+    layout = table.lay_out(width, [guest.name for guest in guests], history is not None)
+    room = height - len(lines) - 1
+    lines.append(plain(table.heading(layout)))
+    shown = guests if len(guests) <= room else guests[: max(0, room - 1)]
+    for guest in shown:
+        cpu = history.cpu(guest.id) if history else ()
+        lines.append(plain(table.row_line(table.Row(guest, model.heap_bytes, cpu), layout)))
+    if len(shown) < len(guests):
+        lines.append(f"and {len(guests) - len(shown)} more: make the window higher")
+    elif not guests:
+        lines.append("no guests: `guesthouse run main.py` starts one")
+    story = Story()
+    for event in model.events:
+        story.tell(event)
+    space = height - len(lines) - 1
+    if space > 0 and story.entries:
+        lines.append("")
+        for entry in list(story.entries)[-space:]:
+            told = f"{clock(entry.time_us):>10}  {entry.name} {entry.words()}"
+            lines.append(cut(clean(told), width))
+    return "\n".join(line.rstrip() for line in lines[:height]) + "\n"
+
+
+def render_ps(model: BoardModel) -> str:
+    """The guests and their quotas in a table, one line each, as wide as it needs to be."""
+    heads = (
+        "NAME",
+        "STATE",
+        "CPU",
+        "LIMIT",
+        "MIN",
+        "MEM",
+        "MAX",
+        "RESTARTS",
+        "TRUST",
+        "LAST FAULT",
+    )
+    rows = [_ps_row(guest) for guest in sorted(model.instances.values(), key=lambda g: g.id)]
+    sizes = [
+        max(len(head), *(len(row[index]) for row in rows), 0) if rows else len(head)
+        for index, head in enumerate(heads)
+    ]
+    right = {2, 3, 4, 5, 6, 7}
+    lines = [
+        "  ".join(pad(text, size, index in right) for index, (text, size) in enumerate(pairs))
+        for pairs in (list(zip(row, sizes, strict=True)) for row in (heads, *rows))
+    ]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _ps_row(guest: InstanceModel) -> tuple[str, ...]:
+    reservation = "-"
+    if guest.cpu_min_us is not None and guest.cpu_min_period_us:
+        reservation = f"{fmt_us(guest.cpu_min_us)}/{fmt_us(guest.cpu_min_period_us)}"
+    reservation = reservation.replace(" ", "")
+    return (
+        clean(guest.name),
+        guest.state,
+        fmt_share(guest.cpu_share),
+        fmt_share(guest.cpu_max),
+        reservation,
+        ("" if guest.mem_exact else "~") + short_bytes(guest.mem_live),
+        short_bytes(guest.mem_max) or "-",
+        str(guest.restarts),
+        "confined" if guest.confined else "own",
+        table.last_fault(guest) or "-",
+    )
+
+
+def render_why(reply: Mapping[str, object]) -> str:
+    """The board's answer to WHY in words: state, reason, call chain, quotas, last lines.
+
+    Keys that this host does not know are shown as they are, and missing ones left out: the agent
+    on the board may be older or newer.
+    """
+    name = _text(reply, "name") or "guest"
+    state = _text(reply, "state")
+    reason = _text(reply, "reason")
+    at = _number(reply, "at_s")
+    since = f", {clock(int(at * 1_000_000))} after boot" if at is not None else ""
+    because = f": {reason}" if reason and reason != "none" else ""
+    lines = [f"{states.glyph(state)} {name} is {state or 'unknown'}{because}{since}"]
+    if what := _text(reply, "what"):
+        lines.append(_labelled("what", what))
+    for index, frame in enumerate(filter(None, _text(reply, "where").split(" < "))):
+        lines.append(_labelled("at" if not index else "called by", frame))
+    for section in ("limits", "used"):
+        values = reply.get(section)
+        if isinstance(values, Mapping) and values:
+            pairs = [_figure(str(key), value) for key, value in values.items()]
+            lines += _flow(section, [pair for pair in pairs if pair])
+    logs = reply.get("logs")
+    if isinstance(logs, Sequence) and not isinstance(logs, str) and logs:
+        lines.append(_labelled("said last", clean(str(logs[0]))))
+        lines += [_labelled("", clean(str(line))) for line in logs[1:]]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+_LABEL = 11
+
+
+def _labelled(label: str, text: str) -> str:
+    return f"  {label:<{_LABEL}}{text}"
+
+
+def _flow(label: str, parts: list[str], size: int = 78) -> list[str]:
+    """The parts behind a label, on as many lines as they need."""
+    lines: list[str] = []
+    current = ""
+    for part in parts:
+        joined = f"{current} · {part}" if current else part
+        if current and len(joined) + _LABEL + 2 > size:
+            lines.append(current)
+            joined = part
+        current = joined
+    lines.append(current)
+    return [_labelled("" if index else label, line) for index, line in enumerate(lines)]
+
+
+def _text(reply: Mapping[str, object], key: str) -> str:
+    value = reply.get(key)
+    return clean(str(value)) if value is not None else ""
+
+
+def _number(reply: Mapping[str, object], key: str) -> float | None:
+    value = reply.get(key)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+_BYTES = ("mem_", "storage_", "heap", "live", "peak", "garbage", "bytes")
+
+
+def _figure(key: str, value: object) -> str:
+    """``cpu_max_us: 20000`` as ``cpu max 20 ms``; limits that are not set are left out."""
+    if value is None:
+        return ""
+    words = key.removesuffix("_us").removesuffix("_s").replace("_", " ")
+    if isinstance(value, bool):
+        return words if value else f"no {words}"
+    if isinstance(value, (int, float)):
+        if key.endswith("_us"):
+            return f"{words} {fmt_us(value)}"
+        if key.endswith("_s"):
+            return f"{words} {fmt_us(value * 1_000_000)}"
+        if key.startswith(_BYTES):
+            return f"{words} {fmt_bytes(value)}"
+    return f"{words} {clean(str(value))}"
