@@ -65,7 +65,9 @@ class RawPty:
 
         What the board has sent stays: its last words say why it was reset.
         """
+        # What is under way, and what the master has received: two buffers of the kernel.
         termios.tcflush(self.slave, termios.TCOFLUSH)
+        termios.tcflush(self.master, termios.TCIFLUSH)
 
 
 def open_raw() -> RawPty:

@@ -28,7 +28,7 @@ from guesthouse.board.simstate import (
     read_state,
     state_home,
 )
-from guesthouse.board.supervisor import Launch
+from guesthouse.board.supervisor import SUPERVISOR_SAYS, Launch
 from guesthouse.core import assets
 from guesthouse.core.errors import ExitCode, GuesthouseError
 
@@ -327,9 +327,10 @@ def _supported() -> bool:
 
 
 def _tail(log: Path, begin: int = 0) -> str:
-    """The last lines of the log from byte ``begin`` on, to be shown below a message."""
+    """MicroPython's last lines in the log from byte ``begin`` on, to be shown below a message."""
     try:
         lines = log.read_bytes()[begin:].decode(errors="replace").splitlines()
     except OSError:
         return ""
-    return "\n".join(f"  {line}" for line in lines[-_LOG_TAIL_LINES:])
+    said = [f"  {line}" for line in lines if SUPERVISOR_SAYS not in line]
+    return "\n".join(said[-_LOG_TAIL_LINES:])

@@ -35,6 +35,7 @@ from guesthouse.board.simstate import (
 from guesthouse.core.errors import GuesthouseError
 
 LAUNCH_FILE = "launch.json"
+SUPERVISOR_SAYS = " supervisor: "  # between time and text of our lines in the log
 
 _READY_S = 5.0  # an agent that is silent for so long, yet runs, counts as started
 _READY_STEP_S = 0.01
@@ -251,7 +252,7 @@ def _die_with_parent() -> Callable[[], None]:
 def _say(text: str) -> None:
     """To the log: it is our stderr."""
     stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-    print(f"{stamp} supervisor: {text}", file=sys.stderr, flush=True)
+    print(f"{stamp}{SUPERVISOR_SAYS}{text}", file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str]) -> int:
