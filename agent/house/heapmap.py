@@ -96,7 +96,7 @@ def find_heap(port, scan):
 def _find_clock(port, low, high):
     word = port.WORD
     block = _WORDS_PER_BLOCK * word
-    candidates = range(low, min(low + _CLOCK_RANGE, high - word + 1), word)
+    candidates = list(range(low, min(low + _CLOCK_RANGE, high - word + 1), word))
     before = gc.threshold()
     try:
         for mark in _MARKS:
@@ -161,11 +161,10 @@ def _prove_probes(layout):
 def _prove_clock(layout):
     read = layout.port.read
     clock = layout.clock_word
-    keep = [None]
     start = read(clock)
     own = read(clock) - start  # reading allocates too
     start = read(clock)
-    keep[0] = bytearray(50 * layout.block)
+    _probe = bytearray(50 * layout.block)  # and the object itself
     if read(clock) - start - own != 51:
         raise HeapUnknown("allocation clock")
 
@@ -176,17 +175,17 @@ def _prove_bounds(layout):
     read = layout.port.read
     table = layout.port.view(layout.table, layout.length)
     block = layout.block
-    keep = [bytearray(50 * block), bytearray(50 * block), bytearray(50 * block)]
-    hole = (addressof(keep[1]) - layout.pool) // block
-    top = (addressof(keep[2]) - layout.pool) // block + 49
-    keep[1] = None
+    first = bytearray(50 * block)
+    last = bytearray(50 * block)
+    hole = (addressof(first) - layout.pool) // block
+    top = (addressof(last) - layout.pool) // block + 49
+    del first
     gc.collect()
     low = read(layout.low_word)
-    if low > (hole + 49) // 4:
+    # a stale pointer on the stack may keep the hole from being one
+    if _kind(table, hole) == FREE and low > (hole + 49) // 4:
         raise HeapUnknown("low word is above a free block")
-    singles = [None] * 200
-    for index in range(200):
-        singles[index] = bytearray(1)
+    _singles = [bytearray(1) for _ in range(200)]
     risen = read(layout.low_word)
     high = read(layout.high_word)
     if not low < risen <= layout.length:
