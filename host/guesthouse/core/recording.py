@@ -263,6 +263,8 @@ class RecordingReader:
                 ExitCode.DAMAGED,
             )
         text = self._file.read(min(size, CHUNK_MAX))
+        if len(text) < size and CHUNK_MAGIC not in text:
+            raise self._bad("ends within its header: nothing was recorded")
         if len(text) != size or crc32(text) != checksum:
             # The chunks, if there are any, are found by their magic and need no metadata.
             self.header_damaged = True
