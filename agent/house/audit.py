@@ -1,12 +1,14 @@
 # The estimate that stands in for the frame table where the heap cannot be read.
 #
 # All that stock firmware tells is how much of the heap is in use, by a walk over all of
-# it. So the heap is measured now and then, before and after one slice, at a bounded part
-# of the time. A measured slice's growth is its owner's for certain, and gives the
-# owner's rate; growth that was not watched is shared out by slices and rates. What a
-# collection frees is taken off those who grew since the last one, in proportion. A
-# guest that makes much garbage therefore covers up a little for one that hoards, and
-# the figures are called estimates everywhere.
+# it. So now and then, for a bounded part of the time, one slice is put between two
+# collections: what the heap has grown by, that guest keeps. Between samples the growth
+# of live data is shared out by slices and by what the samples said. A guest that makes
+# much garbage is not taken for one that hoards, but the figures lag behind, and a burst
+# between samples is charged to whoever looked likely: they are estimates, and are called
+# so everywhere.
+#
+# Nothing here depends on automatic collection being off.
 
 import gc
 import sys
@@ -17,15 +19,18 @@ from micropython import const
 
 from .wire import AGENT
 
-# Measuring takes at most one part in this many of the time.
+# Samples take at most one part in this many of the time.
 _BUDGET = const(50)
 _SHORTEST_PAUSE_US = const(5000)
 # Blocks as in the exact table, so that figures mean the same on both.
 _BLOCK = 32 if sys.maxsize > 0x7FFFFFFF else 16
-# Rates are kept in 1/16 blocks a slice, smoothed over about 4 samples.
+# Rates are kept in 1/16 blocks a slice, and follow about the last 8 samples.
 _RATE_UNIT = const(16)
+_SMOOTHING = const(3)
 
 
+# Answers to all that FrameTable does. Here counts[owner] is live data as estimated at the
+# last collection or sample, and counts[0] the heap's use then.
 class AuditTable:
     exact = False
 
@@ -37,118 +42,107 @@ class AuditTable:
         self._slices = array("i", [0] * owners)
         self._rates = array("i", [0] * owners)
         self._watching = False
+        self._ended = 0  # blocks of guests that were forgotten and not yet collected
         start = time.ticks_us()
+        gc.collect()
         used = gc.mem_alloc() // _BLOCK
-        self._set_pause(start)
+        self._cost = time.ticks_diff(time.ticks_us(), start)
+        self._pause()
         self.total = used + gc.mem_free() // _BLOCK
         self.counts[0] = used
         self.counts[AGENT] = used
 
-    def _set_pause(self, start):
-        now = time.ticks_us()
-        # two measurements a sample
-        pause = 2 * _BUDGET * time.ticks_diff(now, start)
-        self._due = time.ticks_add(now, max(pause, _SHORTEST_PAUSE_US))
+    # Two collections a sample.
+    def _pause(self):
+        pause = max(2 * _BUDGET * self._cost, _SHORTEST_PAUSE_US)
+        self._due = time.ticks_add(time.ticks_us(), pause)
 
     @property
     def free_blocks(self):
         return self.total - self.counts[0]
 
-    # Called before and after each slice, as on the exact table.
+    # Called before each slice for the agent and after it for the guest, as on the exact
+    # table.
     def sync(self, owner):
-        self._slices[owner] += 1
-        if self._watching:
-            # since the measurement before, only this owner ran
-            start = time.ticks_us()
-            grown = self._measure()
-            self._add(owner, grown)
-            rates = self._rates
-            rates[owner] += (max(grown, 0) * _RATE_UNIT - rates[owner]) >> 2
-            self._slices[owner] = 0
+        if owner == AGENT:
+            if time.ticks_diff(time.ticks_us(), self._due) >= 0:
+                self.collect()
+                self._watching = True
+        elif self._watching:
             self._watching = False
-            self._set_pause(start)
-        elif owner == AGENT and time.ticks_diff(time.ticks_us(), self._due) >= 0:
-            # a slice begins: the next call ends it
-            self._share_out(self._measure())
-            self._watching = True
+            grown = gc.mem_alloc() // _BLOCK - self.counts[0]
+            self.allocated[owner] += max(grown, 0)
+            kept = self._live()
+            self.counts[owner] += kept
+            rates = self._rates
+            rates[owner] += (kept * _RATE_UNIT - rates[owner]) >> _SMOOTHING
+            self._settle()
+            self._pause()
+        else:
+            self._slices[owner] += 1
         return self.counts[owner]
 
-    # Growth of the heap since the last time, in blocks.
-    def _measure(self):
+    # Collects; growth of live data since the last collection, in blocks.
+    def _live(self):
+        start = time.ticks_us()
+        gc.collect()
         used = gc.mem_alloc() // _BLOCK
+        self._cost = time.ticks_diff(time.ticks_us(), start)
         grown = used - self.counts[0]
         self.counts[0] = used
         return grown
 
-    def _add(self, owner, blocks):
-        self.counts[owner] += blocks
-        if blocks > 0:
-            self.allocated[owner] += blocks
-
-    # Shares growth that nobody watched: by slices times rate, the rest to the agent.
-    def _share_out(self, grown):
+    def collect(self, owner=AGENT):
+        self._watching = False
+        grown = self._live()
+        counts = self.counts
         slices = self._slices
         rates = self._rates
+        if grown < 0:
+            # what ended guests left, and went now, was the agent's for the time being
+            gone = min(self._ended, -grown)
+            counts[AGENT] -= gone
+            grown += gone
+            self._ended = 0
+        sign = 1 if grown > 0 else -1
         weight = 0
-        for owner in range(1, len(slices)):
-            weight += slices[owner] * rates[owner]
+        for index in range(1, len(slices)):
+            weight += max(sign * slices[index] * rates[index], 0)
         left = grown
-        for owner in range(1, len(slices)):
+        for index in range(1, len(slices)):
             if weight:
-                part = grown * (slices[owner] * rates[owner]) // weight
-                self._add(owner, part)
+                part = grown * max(sign * slices[index] * rates[index], 0) // weight
+                counts[index] += part
                 left -= part
-            slices[owner] = 0
-        self._add(AGENT, left)
+            slices[index] = 0
+            self.allocated[index] = 0
+        counts[AGENT] += left
         self._settle()
 
-    # Nobody owns less than nothing: what shrinking took too much, the others give.
+    # Nobody owns less than nothing: what was taken too much, the largest give.
     def _settle(self):
         counts = self.counts
         for owner in range(1, len(counts)):
-            if counts[owner] < 0:
-                debt = -counts[owner]
-                counts[owner] = 0
-                while debt:
-                    largest = AGENT
-                    for other in range(1, len(counts)):
-                        if counts[other] > counts[largest]:
-                            largest = other
-                    part = min(debt, counts[largest])
-                    if not part:
-                        break
+            while counts[owner] < 0:
+                largest = AGENT
+                for other in range(1, len(counts)):
+                    if counts[other] > counts[largest]:
+                        largest = other
+                part = min(-counts[owner], counts[largest])
+                if part <= 0:
+                    counts[owner] = 0
+                else:
                     counts[largest] -= part
-                    debt -= part
+                    counts[owner] += part
 
-    def collect(self, owner=AGENT):
-        self._watching = False
-        self._slices[owner] += 1
-        self._share_out(self._measure())
-        gc.collect()
-        freed = -self._measure()
-        allocated = self.allocated
-        counts = self.counts
-        weight = 0
-        for index in range(1, len(counts)):
-            weight += allocated[index]
-        left = freed
-        for index in range(1, len(counts)):
-            if weight:
-                part = freed * allocated[index] // weight
-                counts[index] -= part
-                left -= part
-            allocated[index] = 0
-        counts[AGENT] -= left
-        self._settle()
-
-    # The sum is right by construction; whose it is, is not known.
+    # The sum is right by construction; whose it is, nobody knows for certain.
     def check(self):
-        self._share_out(self._measure())
         return True
 
     def forget(self, owner):
         blocks = self.counts[owner]
         self.counts[AGENT] += blocks
+        self._ended += blocks
         self.counts[owner] = 0
         self.allocated[owner] = 0
         self._rates[owner] = 0

@@ -1,12 +1,11 @@
-# What a guest meets in place of three builtins: print, open and __import__.
+# What a guest meets in place of two builtins: print and open.
 #
 # The replacements run inside the guest's guarded slice and may be stopped at any jump, so
 # each does its bookkeeping with single stores.
 
 import builtins
-import sys
 
-from . import wire
+from . import guest, wire
 from .image import exists, make_folders
 
 _LINE_MAX = 200  # bytes of a printed line that are kept
@@ -14,7 +13,6 @@ _FILES = 8  # files of a guest that are closed by name when it ends; a collectio
 
 _print = builtins.print
 _open = builtins.open
-_import = builtins.__import__
 
 
 class Hooks:
@@ -27,12 +25,12 @@ class Hooks:
     def install(self):
         builtins.print = self.print
         builtins.open = self.open
-        builtins.__import__ = self.import_
+        guest.publish = self.publish
 
     def remove(self):
         builtins.print = _print
         builtins.open = _open
-        builtins.__import__ = _import
+        guest.publish = guest.nowhere
 
     # --- print: lines for the guest's log ---
 
@@ -62,6 +60,18 @@ class Hooks:
         if not self.telemetry.say(instance.id, kind, data):
             instance.log_dropped += 1
 
+    # --- metrics: a guest's own figures ---
+
+    def publish(self, name, value):
+        instance = self.current[0]
+        if instance is None:
+            return
+        telemetry = self.telemetry
+        instance.metrics += 1
+        telemetry.put(
+            telemetry.text, wire.RECORD_METRIC, instance.id, wire.BODY_METRIC, name, value, instance.metrics
+        )
+
     # --- open: a guest's relative paths lie in its own folders ---
 
     # A file is read from the instance's data folder, or else from its image; it is written
@@ -88,41 +98,6 @@ class Hooks:
             files.pop(0)
         files.append(stream)
         return stream
-
-    # --- import: two guests may each have a helper.py ---
-
-    def import_(self, name, scope=None, local=None, names=(), level=0):
-        instance = self.current[0]
-        if instance is None:
-            return _import(name, scope, local, names, level)
-        first = name.split(".")[0] if level == 0 else None
-        own = instance.modules
-        if first is None or not (first in own or self._has(instance, first)):
-            return _import(name, scope, local, names, level)
-        # Put the guest's modules where the import looks, and take them out again. Stopped in
-        # between, the kernel's clean() does the second half.
-        for key in own:
-            sys.modules[key] = own[key]
-        sys.path.insert(0, instance.image.folder)
-        try:
-            return _import(name, scope, local, names, level)
-        finally:
-            self.clean(instance)
-
-    def _has(self, instance, name):
-        path = instance.image.folder + "/" + name
-        return exists(path + ".py") or exists(path + ".mpy") or exists(path + "/__init__.py")
-
-    # Takes an instance's own modules out of sys.modules and its folder off sys.path.
-    def clean(self, instance):
-        folder = instance.image.folder
-        own = instance.modules
-        for key in list(sys.modules):
-            path = getattr(sys.modules[key], "__file__", None)
-            if path and path.startswith(folder):
-                own[key] = sys.modules.pop(key)
-        while folder in sys.path:
-            sys.path.remove(folder)
 
     # Closes what a guest that ended left open.
     def close_files(self, instance):

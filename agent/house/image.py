@@ -51,11 +51,12 @@ def remove_tree(path):
 
 
 def make_folders(path):
-    at = ""
-    for part in path.split("/"):
-        at = at + "/" + part if at else part
-        if at and not exists(at):
-            os.mkdir(at)
+    end = 0
+    while end >= 0:
+        end = path.find("/", end + 1)
+        part = path[:end] if end > 0 else path
+        if not exists(part):
+            os.mkdir(part)
 
 
 # Writes a file so that a reader sees the old content or the new, never half of it.

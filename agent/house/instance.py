@@ -61,9 +61,11 @@ class Instance:
         self.vtime = 0
         self.since = 0  # ticks_us when it became runnable
         self.throttled_since = 0
-        self.announce = True
+        self.announce = False
+        self.load_us = 0  # CPU time of this load
         self.condemned = wire.REASON_NONE  # why the next slice is to be the last
-        self.stopping = 0  # when a stop that was asked for becomes a kill, in ms
+        self.stopping = None  # when a stop that was asked for becomes a kill, in ms
+        self.verdict = (0, 0)  # the numbers that go with it
         self.then = wire.REASON_NONE  # what to do after it ended, if not what the policy says
 
         # The guest's own; all of it is dropped when the guest ends.

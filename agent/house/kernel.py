@@ -10,7 +10,7 @@ from time import ticks_add, ticks_diff
 
 from micropython import const
 
-from . import loop, wire
+from . import loop, modules, wire
 from .clock import TICKS_MASK, Account
 from .lifecycle import Lifecycle
 from .wire import AGENT
@@ -47,8 +47,10 @@ class Kernel:
         self.agent = Account()
         self.idle = Account()
         self.stolen = Account()
+        self.departed = Account()  # of instances that were removed
         self.wall = port.ticks_us() & TICKS_MASK  # readings at the last boundary
         self.cpu = port.cpu_us()
+        self.skew = 0  # us that the accounts are ahead of the wall clock
         self.next_service = port.ticks_ms()
         self.armed = False  # the port's timer may still be running
         self.running = True
@@ -96,11 +98,20 @@ class Kernel:
         gap = (wall - self.wall & TICKS_MASK) - used
         self.wall = wall
         self.cpu = cpu
-        if gap > 0:
-            stolen = self.port.stolen_us(gap)
-            self.stolen.add(stolen)
-            used += gap - stolen
-        self.agent.add(used)
+        self.agent.add(used + self.slept(gap))
+
+    # Splits the gap between wall and CPU time of a stretch: what the machine gave to others is
+    # accounted for here, what the thread slept of its own will is returned. The two clocks are
+    # read one after the other, so a gap may come out a little below 0: it is made up later.
+    def slept(self, gap):
+        gap += self.skew
+        if gap <= 0:
+            self.skew = gap
+            return 0
+        self.skew = 0
+        stolen = self.port.stolen_us(gap)
+        self.stolen.add(stolen)
+        return gap - stolen
 
     # What is due: commands, telemetry, the summary.
     def service(self, now):
@@ -132,8 +143,10 @@ class Kernel:
         wall = self.port.ticks_us() & TICKS_MASK
         cpu = self.port.cpu_us()
         used = cpu - self.cpu & TICKS_MASK
+        gap = (wall - self.wall & TICKS_MASK) - used + self.skew
+        self.skew = min(0, gap)
         self.agent.add(used)
-        self.idle.add(max(0, (wall - self.wall & TICKS_MASK) - used))
+        self.idle.add(max(0, gap))
         self.wall = wall
         self.cpu = cpu
         self.next_service = self.port.ticks_ms()
@@ -247,6 +260,7 @@ class Kernel:
             limit_us = _CONDEMNED_US
         if thrown is not None:
             task.data = None
+        modules.enter(instance)
         loop.enter(instance)
         core.cur_task = task
         instance.state = wire.STATE_RUNNING if instance.loading is None else wire.STATE_LOADING
@@ -256,7 +270,7 @@ class Kernel:
         self.bill_agent()
         wall = self.wall
         cpu = self.cpu
-        before = table.sync(AGENT)
+        table.sync(AGENT)
         before = table.counts[owner]
         self.current[0] = instance
         # The guard. The exception is raised at the guest's next jump, which may be a jump of
@@ -286,20 +300,19 @@ class Kernel:
         wall = port.ticks_us() & TICKS_MASK
         cpu = port.cpu_us()
         loop.leave()
+        modules.leave(instance)
 
         # Bill: CPU time, and the time it slept in a call that nobody could run beside.
         used = cpu - self.cpu & TICKS_MASK
         elapsed = wall - self.wall & TICKS_MASK
         waited = self.wall - instance.since & TICKS_MASK
-        gap = elapsed - used
-        if gap > 0:
-            stolen = port.stolen_us(gap)
-            self.stolen.add(stolen)
-            used += gap - stolen
+        used += self.slept(elapsed - used)
         self.wall = wall
         self.cpu = cpu
         instance.cpu.add(used)
         instance.slices += 1
+        if instance.loading is not None:
+            instance.load_us += used
         instance.waited_us += waited
         instance.limit.charge(used)
         instance.reservation.charge(used)
@@ -350,15 +363,21 @@ class Kernel:
             self.collect(instance)
         self.requeue(instance)
 
-    # A collection between slices, charged to the instance whose garbage made it due.
+    # A collection between slices, billed to the instance whose garbage made it due.
     def collect(self, instance):
-        port = self.port
-        begin = port.cpu_us()
+        self.bill_agent()
         before = self.table.counts[0]
         self.table.collect(AGENT)
-        us = port.cpu_us() - begin & TICKS_MASK
+        wall = self.port.ticks_us() & TICKS_MASK
+        cpu = self.port.cpu_us()
+        used = cpu - self.cpu & TICKS_MASK
+        used += self.slept((wall - self.wall & TICKS_MASK) - used)
+        self.wall = wall
+        self.cpu = cpu
+        instance.cpu.add(used)
+        instance.limit.charge(used)
         instance.collections += 1
-        self.summary.collected(instance, us, before - self.table.counts[0])
+        self.summary.collected(instance, used, before - self.table.counts[0])
 
     # Blocks in use above which the heap is collected: half of what was free after the last
     # collection may fill with garbage.

@@ -16,6 +16,9 @@ _ALIVE = (
     wire.STATE_SUSPENDED,
 )  # fmt: skip
 
+# Starting the same image again cannot help.
+_HOPELESS = (wire.REASON_SYNTAX, wire.REASON_NO_MAIN)
+
 _AGENT_FILES = __file__.rsplit("/", 1)[0]
 
 
@@ -42,6 +45,7 @@ class Lifecycle:
         self.ident = self.ident + 1 if self.ident < 250 else FIRST_GUEST
         instance.node = loop.new_task(instance)
         kernel.instances.append(instance)
+        kernel.summary.tell_instance(instance)
         return instance
 
     def find(self, name):
@@ -58,6 +62,8 @@ class Lifecycle:
         if instance.state in _ALIVE or instance.queued is not None:
             self.end(instance, wire.STATE_STOPPED, wire.REASON_REMOVED, follow=False)
         kernel.instances.remove(instance)
+        kernel.departed.s += instance.cpu.s
+        kernel.departed.add(instance.cpu.us)
         kernel.summary.gone(instance)
         kernel.table.forget(instance.owner)
 
@@ -75,6 +81,7 @@ class Lifecycle:
         instance.stopping = None
         instance.then = wire.REASON_NONE
         instance.started = kernel.clock.s
+        instance.load_us = 0
         loop.create(instance)
         instance.modules = {}
         instance.files = []
@@ -113,8 +120,7 @@ class Lifecycle:
                 instance.main = loop.new_task(main)
                 instance.plain = instance.spec["entry"] == "generator"
                 instance.queue.push(instance.main)
-            kernel.hooks.clean(instance)
-            self.move(instance, wire.STATE_READY, wire.REASON_LOADED, instance.longest_us)
+            self.move(instance, wire.STATE_READY, wire.REASON_LOADED, instance.load_us)
             return True
         if isinstance(error, SyntaxError):
             self.end(instance, wire.STATE_FAILED, wire.REASON_SYNTAX, error=error)
@@ -211,14 +217,12 @@ class Lifecycle:
         if instance.partial:
             kernel.hooks.line(instance, instance.partial)
         kernel.hooks.close_files(instance)
-        if instance.modules is not None:
-            kernel.hooks.clean(instance)
         instance.drop()
         instance.stopping = None
         instance.condemned = wire.REASON_NONE
         place = cause = ""
         if error is not None:
-            place = where(error, _AGENT_FILES)
+            place = where(error, _AGENT_FILES, c > 1)
             if state != wire.STATE_KILLED:
                 cause = what(error)
             error.__traceback__ = None
@@ -246,6 +250,8 @@ class Lifecycle:
     def follow(self, instance, state):
         kernel = self.kernel
         policy = instance.restart
+        if instance.reason in _HOPELESS:
+            return
         after, delay = policy.ended(state, kernel.clock.s - instance.started)
         if after == wire.STATE_BACKOFF:
             self.move(instance, after, wire.REASON_BACKOFF, delay, policy.failures)

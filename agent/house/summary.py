@@ -122,7 +122,8 @@ class Summary:
         us = kernel.port.ticks_us() & TICKS_MASK
         period = max(1, us - self.last_us & TICKS_MASK)
         self.last_us = us
-        guests_s = guests_us = 0
+        guests_s = kernel.departed.s
+        guests_us = kernel.departed.us
         for instance in kernel.instances:
             instance.limit.roll(now)
             instance.refill_log()

@@ -8,27 +8,26 @@ _FRAMES = 6  # innermost frames that are worth the room
 
 # "hog.py:4 in spin < hog.py:9 in main", innermost first, without the agent's own frames.
 # `agent` is the prefix of the agent's file names. An exception that was raised several
-# times, as in a guest that swallowed it, carries one chain for each raise; the newest is
-# printed first, and the chain ends where its outermost frame comes round again.
-def where(error, agent):
+# times, in a guest that swallowed it, carries the places of the older raises behind the
+# newest chain: with `again` the chain ends where a function comes round.
+def where(error, agent, again=False):
     out = io.StringIO()
     sys.print_exception(error, out)
-    chain = []
+    frames = []
+    last = ""
     for line in out.getvalue().split("\n"):
         if not line.startswith('  File "'):
             continue
         end = line.find('"', 8)
         name = line[8:end]
         if name.startswith(agent) or name == "<string>":
-            if chain:
-                break
             continue
         number, function = _place(line[end + 1 :])
-        frame = name + ":" + number + (" in " + function if function else "")
-        if chain and function == chain[0][1] and name == chain[0][2]:
+        if again and frames and name + function == last:
             break
-        chain.append((frame, function, name))
-    return " < ".join([c[0] for c in reversed(chain[-_FRAMES:])])
+        last = name + function
+        frames.append(name + ":" + number + (" in " + function if function else ""))
+    return " < ".join(reversed(frames[-_FRAMES:]))
 
 
 # ", line 4, in spin" -> ("4", "spin")

@@ -218,10 +218,12 @@ def start():
     return None
 
 
-# CPU time of the thread in us.
-def cpu_us():
+# CPU time of the thread in us. viper, because reading an 'q' array makes a big integer each time.
+@micropython.viper
+def cpu_us() -> int:
     _clock_gettime(_CLOCK_THREAD_CPU, _now)
-    return _now[0] * 1000000 + _now[1] // 1000
+    t = ptr32(_now)
+    return int(t[0]) * 1000000 + int(t[2]) // 1000
 
 
 # Starts the countdown of a slice that began at these readings of the clocks.

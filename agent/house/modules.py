@@ -1,0 +1,37 @@
+# Modules of a guest's own: two guests may each have a helper.py.
+#
+# A guest's folder is first on sys.path during its slices, and the modules from it are in
+# sys.modules only then. Nothing hooks the import itself: a Python function in its place
+# would break relative imports, which look at their caller's globals.
+
+import sys
+
+_modules = sys.modules
+_path = sys.path
+_path.insert(0, "")
+_known = [len(_modules)]  # how many modules were there when somebody last looked
+
+
+# Before a slice.
+def enter(instance):
+    _path[0] = instance.image.folder
+    own = instance.modules
+    if own:
+        _modules.update(own)
+
+
+# After a slice: what it imported from its own folder goes with it.
+def leave(instance):
+    _path[0] = ""
+    if instance.modules or len(_modules) != _known[0]:
+        _sort_out(instance)
+
+
+def _sort_out(instance):
+    folder = instance.image.folder + "/"
+    own = instance.modules
+    for name in list(_modules):
+        path = getattr(_modules[name], "__file__", None)
+        if path and path.startswith(folder):
+            own[name] = _modules.pop(name)
+    _known[0] = len(_modules)
