@@ -24,9 +24,10 @@ _BUDGET = const(50)
 _SHORTEST_PAUSE_US = const(5000)
 # Blocks as in the exact table, so that figures mean the same on both.
 _BLOCK = 32 if sys.maxsize > 0x7FFFFFFF else 16
-# Rates are kept in 1/16 blocks a slice, and follow about the last 8 samples.
-_RATE_UNIT = const(16)
-_SMOOTHING = const(3)
+# Rates are kept in 1/256 blocks a slice, as a mean of about the last 64 samples: guests
+# that grow step by step and shrink at once show only in many.
+_RATE_UNIT = const(256)
+_SAMPLES = const(64)
 
 
 # Answers to all that FrameTable does. Here counts[owner] is live data as estimated at the
@@ -41,6 +42,7 @@ class AuditTable:
         self.allocated = array("i", [0] * owners)
         self._slices = array("i", [0] * owners)
         self._rates = array("i", [0] * owners)
+        self._samples = array("i", [0] * owners)
         self._watching = False
         self._ended = 0  # blocks of guests that were forgotten and not yet collected
         start = time.ticks_us()
@@ -66,16 +68,19 @@ class AuditTable:
     def sync(self, owner):
         if owner == AGENT:
             if time.ticks_diff(time.ticks_us(), self._due) >= 0:
-                self.collect()
+                # from here as at the end of the sample: a caller's frame may lie on the heap
+                self._share_out(self._live())
                 self._watching = True
+            else:
+                self._watching = False
         elif self._watching:
             self._watching = False
             grown = gc.mem_alloc() // _BLOCK - self.counts[0]
             self.allocated[owner] += max(grown, 0)
             kept = self._live()
             self.counts[owner] += kept
-            rates = self._rates
-            rates[owner] += (kept * _RATE_UNIT - rates[owner]) >> _SMOOTHING
+            self._samples[owner] = samples = min(self._samples[owner] + 1, _SAMPLES)
+            self._rates[owner] += (kept * _RATE_UNIT - self._rates[owner]) // samples
             self._settle()
             self._pause()
         else:
@@ -94,7 +99,9 @@ class AuditTable:
 
     def collect(self, owner=AGENT):
         self._watching = False
-        grown = self._live()
+        self._share_out(self._live())
+
+    def _share_out(self, grown):
         counts = self.counts
         slices = self._slices
         rates = self._rates
@@ -146,6 +153,7 @@ class AuditTable:
         self.counts[owner] = 0
         self.allocated[owner] = 0
         self._rates[owner] = 0
+        self._samples[owner] = 0
         self._slices[owner] = 0
         return blocks
 

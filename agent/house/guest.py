@@ -65,8 +65,7 @@ class every:
             left = ticks_diff(self.release, ticks_us())
             if left <= 0:
                 break
-            # ms are coarse: stop short of the release, then yield until it is there
-            await asyncio.sleep_ms(left // 1000)
+            await asyncio.sleep_ms((left + 999) // 1000)
         self.releases += 1
         late = -left
         if late > self.latest_us:

@@ -50,6 +50,13 @@ class Kernel:
         self.departed = Account()  # of instances that were removed
         self.wall = port.ticks_us() & TICKS_MASK  # readings at the last boundary
         self.cpu = port.cpu_us()
+        # What the last slice came to: its task, what was thrown into it, what it yielded, what it
+        # raised. Kept here and not in locals of functions that call each other, so that nothing
+        # holds a guest's objects when its end collects them.
+        self.task = None
+        self.thrown = None
+        self.result = None
+        self.error = None
         self.skew = 0  # us that the accounts are ahead of the wall clock
         self.next_service = port.ticks_ms()
         self.armed = False  # the port's timer may still be running
@@ -87,7 +94,8 @@ class Kernel:
         if instance is None:
             self.sleep()
         else:
-            self.dispatch(instance)
+            used = self.dispatch(instance)
+            self.judge(instance, used)
 
     # Closes the stretch since the last boundary as the agent's own time. Returns nothing;
     # the readings stay in self.wall and self.cpu.
@@ -240,7 +248,7 @@ class Kernel:
 
     # --- the slice ---
 
-    # Runs one step of one task of a guest, guarded and billed.
+    # Runs one step of one task of a guest, guarded and billed; returns the us it is billed for.
     #
     # Between table.sync(AGENT) and the send, and between its return and the second sync,
     # nothing here may allocate or free.
@@ -331,27 +339,34 @@ class Kernel:
                 | (wire.SLICE_ENDED if error is not None else 0)
                 | (wire.SLICE_LOAD if instance.loading is not None else 0),
             )  # fmt: skip
-        self.judge(instance, task, thrown, result, error, hits, used)
+        self.task = task
+        self.thrown = thrown
+        self.result = result
+        self.error = error
+        return used
 
     # What the slice means for its guest.
-    def judge(self, instance, task, thrown, result, error, hits, used):
+    def judge(self, instance, used):
         lifecycle = self.lifecycle
+        hits = self.port.delivered()
         if hits or instance.condemned:
             self.port.quiet()
             self.armed = False
-            lifecycle.stopped(instance, error, hits, used)
+            lifecycle.stopped(instance, hits, used)
             return
-        if error is not None:
-            if not lifecycle.task_ended(instance, task, thrown, error):
+        if self.error is not None:
+            if not lifecycle.task_ended(instance):
                 return
-        elif instance.plain and task is instance.main:
+            self.forget()
+        elif instance.loading is not None:
+            instance.queue.push(self.task)
+        elif instance.plain and self.task is instance.main:
             # A plain generator yields the ms it wants to sleep, or anything else to go on.
+            result = self.result
             if isinstance(result, int) and result > 0:
-                instance.queue.push(task, ticks_add(self.port.ticks_ms(), result))
+                instance.queue.push(self.task, ticks_add(self.port.ticks_ms(), result))
             else:
-                instance.queue.push(task)
-        elif task is instance.loading:
-            instance.queue.push(task)
+                instance.queue.push(self.task)
         limit = instance.mem_max
         table = self.table
         if limit is not None and table.counts[instance.owner] * table.block > limit:
@@ -362,6 +377,10 @@ class Kernel:
         elif table.counts[0] > self.low_blocks and table.counts[0] > self.high_mark():
             self.collect(instance)
         self.requeue(instance)
+
+    # Lets go of the last slice's objects.
+    def forget(self):
+        self.task = self.thrown = self.result = self.error = None
 
     # A collection between slices, billed to the instance whose garbage made it due.
     def collect(self, instance):

@@ -92,29 +92,37 @@ class Lifecycle:
         kernel.requeue(instance)
 
     # --- a task of it ended ---
+    #
+    # These read kernel.task and kernel.error, which the last slice left there.
 
-    # Takes note of a task whose coroutine raised `error`. Returns whether the guest goes on.
-    def task_ended(self, instance, task, thrown, error):
+    # Takes note of a task whose coroutine raised. Returns whether the guest goes on.
+    def task_ended(self, instance):
+        kernel = self.kernel
+        task = kernel.task
         if task is instance.loading:
-            return self.loaded(instance, error)
+            return self.loaded(instance)
         if isinstance(task.coro, loop.Errand):
-            if isinstance(error, Exception) and not isinstance(error, StopIteration):
-                self.report(instance, "in its event loop", error)
+            if isinstance(kernel.error, Exception) and not isinstance(kernel.error, StopIteration):
+                self.report(instance, "in its event loop", kernel.error)
             return True
-        if task is instance.main:
-            self.main_ended(instance, error)
-            return False
-        if isinstance(error, (loop.core.CancelledError, Exception)):
-            instance.queue.push(loop.new_task(loop.Finish(task, error, thrown)))
+        if task is not instance.main and isinstance(kernel.error, (loop.core.CancelledError, Exception)):
+            instance.queue.push(loop.new_task(loop.Finish(task, kernel.error, kernel.thrown)))
             return True
-        self.crashed(instance, error)
+        is_main = task is instance.main
+        task = None
+        if is_main and isinstance(kernel.error, StopIteration):
+            self.end(instance, wire.STATE_EXITED, wire.REASON_RETURNED)
+        elif is_main and isinstance(kernel.error, loop.core.CancelledError) and instance.stopping is not None:
+            self.end(instance, wire.STATE_STOPPED, instance.then or wire.REASON_STOP)
+        else:
+            self.crashed(instance)
         return False
 
     # The loader is done or failed.
-    def loaded(self, instance, error):
+    def loaded(self, instance):
         kernel = self.kernel
-        if isinstance(error, StopIteration):
-            main = error.value
+        if isinstance(kernel.error, StopIteration):
+            main = kernel.error.value
             instance.loading = None
             if main is not None:
                 instance.main = loop.new_task(main)
@@ -122,33 +130,28 @@ class Lifecycle:
                 instance.queue.push(instance.main)
             self.move(instance, wire.STATE_READY, wire.REASON_LOADED, instance.load_us)
             return True
-        if isinstance(error, SyntaxError):
-            self.end(instance, wire.STATE_FAILED, wire.REASON_SYNTAX, error=error)
-        elif isinstance(error, loader.NoMain):
-            self.end(instance, wire.STATE_FAILED, wire.REASON_NO_MAIN, error=error)
+        if isinstance(kernel.error, SyntaxError):
+            self.end(instance, wire.STATE_FAILED, wire.REASON_SYNTAX)
+        elif isinstance(kernel.error, loader.NoMain):
+            self.end(instance, wire.STATE_FAILED, wire.REASON_NO_MAIN)
         else:
-            self.crashed(instance, error)
+            self.crashed(instance)
         return False
 
-    def main_ended(self, instance, error):
-        if isinstance(error, StopIteration):
-            self.end(instance, wire.STATE_EXITED, wire.REASON_RETURNED)
-        elif isinstance(error, loop.core.CancelledError) and instance.stopping is not None:
-            self.end(instance, wire.STATE_STOPPED, wire.REASON_STOP)
-        else:
-            self.crashed(instance, error)
-
     # It raised something that nobody caught.
-    def crashed(self, instance, error):
+    def crashed(self, instance):
+        table = self.kernel.table
+        error = self.kernel.error
         if isinstance(error, SystemExit):
             good = not error.args or error.args[0] in (None, 0)
-            state = wire.STATE_EXITED if good else wire.STATE_FAILED
-            self.end(instance, state, wire.REASON_EXIT, error=error)
+            error = None
+            self.end(instance, wire.STATE_EXITED if good else wire.STATE_FAILED, wire.REASON_EXIT)
         elif isinstance(error, MemoryError):
-            live = self.kernel.table.counts[instance.owner] * self.kernel.table.block
-            self.end(instance, wire.STATE_FAILED, wire.REASON_HEAP_FULL, live, error=error)
+            error = None
+            self.end(instance, wire.STATE_FAILED, wire.REASON_HEAP_FULL, table.counts[instance.owner] * table.block)
         else:
-            self.end(instance, wire.STATE_FAILED, wire.REASON_EXCEPTION, error=error)
+            error = None
+            self.end(instance, wire.STATE_FAILED, wire.REASON_EXCEPTION)
 
     # --- the agent ends it ---
 
@@ -161,28 +164,27 @@ class Lifecycle:
         instance.verdict = (a, b)
         kernel.unqueue(instance)
         if instance.queue.peek() is None:
-            self.stopped(instance, None, 0, 0)
+            kernel.forget()
+            self.stopped(instance, 0, 0)
         else:
             kernel.ready(instance, kernel.port.ticks_ms())
 
     # The guest was stopped from outside, by its deadline or because it was condemned.
-    def stopped(self, instance, error, hits, used):
+    def stopped(self, instance, hits, used):
         reason = instance.condemned
         if reason == wire.REASON_NONE:
             instance.overruns += 1
             instance.kills += 1
             if instance.loading is not None:
-                self.end(
-                    instance, wire.STATE_KILLED, wire.REASON_LOAD_OVERRUN, used, instance.load_max_us, hits, error
-                )
+                self.end(instance, wire.STATE_KILLED, wire.REASON_LOAD_OVERRUN, used, instance.load_max_us, hits)
             else:
-                self.end(instance, wire.STATE_KILLED, wire.REASON_OVERRUN, used, instance.slice_max_us, hits, error)
+                self.end(instance, wire.STATE_KILLED, wire.REASON_OVERRUN, used, instance.slice_max_us, hits)
         elif reason == wire.REASON_STOP or reason == wire.REASON_RESTART:
-            self.end(instance, wire.STATE_STOPPED, reason, error=error)
+            self.end(instance, wire.STATE_STOPPED, reason)
         else:
             instance.kills += 1
             a, b = instance.verdict
-            self.end(instance, wire.STATE_KILLED, reason, a, b, hits, error)
+            self.end(instance, wire.STATE_KILLED, reason, a, b, hits)
         self.kernel.port.renew()
 
     # Asks the guest to stop: its main task is cancelled, and after a grace it is killed.
@@ -211,7 +213,7 @@ class Lifecycle:
 
     # Drops a guest: its objects are let go, never closed, because closing runs its code.
     # `follow` asks the restart policy what is next.
-    def end(self, instance, state, reason, a=0, b=0, c=0, error=None, follow=True):
+    def end(self, instance, state, reason, a=0, b=0, c=0, follow=True):
         kernel = self.kernel
         kernel.unqueue(instance)
         if instance.partial:
@@ -221,12 +223,11 @@ class Lifecycle:
         instance.stopping = None
         instance.condemned = wire.REASON_NONE
         place = cause = ""
-        if error is not None:
-            place = where(error, _AGENT_FILES, c > 1)
+        if kernel.error is not None and state != wire.STATE_EXITED and reason != wire.REASON_STOP:
+            place = where(kernel.error, _AGENT_FILES, c > 1)
             if state != wire.STATE_KILLED:
-                cause = what(error)
-            error.__traceback__ = None
-            error = None
+                cause = what(kernel.error)
+        kernel.forget()
         loop.sleeper.exc.__traceback__ = None
         kernel.collect(instance)
         if state == wire.STATE_FAILED:
