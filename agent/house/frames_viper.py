@@ -210,7 +210,7 @@ class Table(FrameTable):
         length = int(context[_LENGTH])
         used = (int(bounds[int(context[_STRIDE])]) >> 2) + 1
         capped = length - (blocks >> 2)
-        if capped < 0:
+        if capped < used:
             capped = used
         if capped > length:
             capped = length
