@@ -206,10 +206,10 @@ def test_sizes_are_bounded(guest: Path, monkeypatch: pytest.MonkeyPatch) -> None
     (guest / "data.bin").unlink()
     for number in range(image_module.FILES_MAX):
         (guest / f"f{number}").write_text("x")
-    with pytest.raises(ImageError, match="more than 64 files"):
+    with pytest.raises(ImageError, match="more than 63 files"):
         load_image(guest)
     monkeypatch.setattr(image_module, "FILES_MAX", 100)
-    assert len(load_image(guest).files) == 66
+    assert len(load_image(guest).files) == 65
     monkeypatch.setattr(image_module, "IMAGE_MAX", 50)
     with pytest.raises(ImageError, match="more than 100 files or 50 B"):
         load_image(guest)

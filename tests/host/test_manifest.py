@@ -189,7 +189,7 @@ def test_options_lie_over_the_manifest_and_errors_name_the_option() -> None:
         normalize(raw, "guest.toml", overrides={("memory", "max"): "-1k"})
     with pytest.raises(ManifestError, match=r"^--cpu is '120%'"):
         manifest_from_options("main", {("cpu", "max"): "120%"})
-    assert manifest_from_options("main", {("cpu", "weight"): "50"}).weight == 50
+    assert manifest_from_options("main", {("cpu", "weight"): 50}).weight == 50
     assert normalize(raw, "guest.toml", overrides={("cpu", "max"): "none"}).cpu_max_us is None
 
 

@@ -17,6 +17,7 @@ from guesthouse.core.units import fmt_bytes
 from guesthouse.guests.manifest import (
     Capacity,
     Manifest,
+    Options,
     check_name,
     load_manifest,
     manifest_from_options,
@@ -25,7 +26,7 @@ from guesthouse.guests.manifest import (
 
 FILE_MAX = 256 * 1024
 IMAGE_MAX = 1024 * 1024
-FILES_MAX = 64
+FILES_MAX = 63  # the board takes 64, and guest.json is one
 PATH_MAX = 64  # a path, its hash and the rest fit one command line
 
 MANIFEST = "guest.toml"
@@ -89,7 +90,7 @@ def load_image(
     path: Path,
     *,
     name: str | None = None,
-    options: Mapping[tuple[str, str], str] | None = None,
+    options: Options | None = None,
     capacity: Capacity | None = None,
     force: bool = False,
 ) -> Image:

@@ -19,6 +19,7 @@ from guesthouse.guests.sections import (
     PERIOD_RANGE_US,
     SLICE_RANGE_US,
     ManifestError,
+    Options,
     Reader,
     Section,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "Capacity",
     "Manifest",
     "ManifestError",
+    "Options",
     "check_name",
     "load_manifest",
     "manifest_from_options",
@@ -108,7 +110,7 @@ def load_manifest(
     path: Path,
     *,
     default_name: str | None = None,
-    overrides: Mapping[tuple[str, str], str] | None = None,
+    overrides: Options | None = None,
     capacity: Capacity | None = None,
 ) -> Manifest:
     """Read ``guest.toml`` at ``path``; ``overrides`` (see `OPTIONS`) win over what it says.
@@ -132,7 +134,7 @@ def load_manifest(
 
 def manifest_from_options(
     name: str,
-    options: Mapping[tuple[str, str], str],
+    options: Options,
     *,
     capacity: Capacity | None = None,
 ) -> Manifest:
@@ -145,7 +147,7 @@ def normalize(
     source: str,
     *,
     default_name: str | None = None,
-    overrides: Mapping[tuple[str, str], str] | None = None,
+    overrides: Options | None = None,
     capacity: Capacity | None = None,
 ) -> Manifest:
     """Check the tables of a manifest and fill in the defaults.

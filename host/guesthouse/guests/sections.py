@@ -25,6 +25,9 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
     "restart": ("policy", "backoff"),
 }
 
+# Values laid over a manifest, by (section, key): text as in the file, numbers, true or false.
+Options = Mapping[tuple[str, str], str | int | bool]
+
 # The options of `run` and `set` by the manifest's keys they stand for.
 OPTIONS: Mapping[tuple[str, str], str] = {
     ("cpu", "max"): "--cpu",
@@ -35,11 +38,11 @@ OPTIONS: Mapping[tuple[str, str], str] = {
     ("cpu", "on_overrun"): "--on-overrun",
     ("memory", "max"): "--mem",
     ("memory", "min"): "--mem-min",
+    ("memory", "high"): "--mem-high",
     ("storage", "max"): "--storage",
     ("restart", "policy"): "--restart",
     ("", "criticality"): "--criticality",
 }
-_INTEGER_OPTIONS = (("cpu", "weight"), ("", "criticality"))
 
 
 class ManifestError(GuesthouseError):
@@ -52,9 +55,7 @@ class ManifestError(GuesthouseError):
 class Reader:
     """The tables of one manifest, with the options laid over them."""
 
-    def __init__(
-        self, raw: Mapping[str, Any], source: str, overrides: Mapping[tuple[str, str], str]
-    ) -> None:
+    def __init__(self, raw: Mapping[str, Any], source: str, overrides: Options) -> None:
         self._source = source
         self._overrides = overrides
         tables: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
@@ -70,9 +71,8 @@ class Reader:
                 tables[""][key] = value
         for name, values in tables.items():
             self._refuse_unknown(name, values)
-        for (name, key), text in overrides.items():
-            number = (name, key) in _INTEGER_OPTIONS and re.fullmatch(r"[+-]?\d+", text)
-            tables[name][key] = int(text) if number else text
+        for (name, key), value in overrides.items():
+            tables[name][key] = value
         self._tables = tables
 
     def section(self, name: str) -> Section:
@@ -112,7 +112,7 @@ class Section:
     name: str
     values: Mapping[str, Any]
     source: str
-    overrides: Mapping[tuple[str, str], str]
+    overrides: Options
 
     def given(self, key: str) -> bool:
         return key in self.values

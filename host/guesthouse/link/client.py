@@ -14,6 +14,7 @@ from guesthouse.core import wire
 from guesthouse.core.errors import ExitCode, GuesthouseError
 from guesthouse.core.frames import Console, Frame, Item
 from guesthouse.core.model import BoardModel, InstanceModel
+from guesthouse.core.session import batch_header
 from guesthouse.core.tracker import Tracker, Update
 from guesthouse.link.commands import Reply, decode_reply, encode_command, refusal
 from guesthouse.link.transport import PortLost, Transport
@@ -51,6 +52,8 @@ class Client:
         self.tracker = Tracker(BoardModel(), self._see)
         self.trace = False
         self.reconnects = 0
+        self.records = 0  # received whole since this client began
+        self.heap: int | None = None  # bytes for guests, as HELLO told
         self._transport: Transport | None = transport
         self._name = transport.name
         self._tap = tap
@@ -117,6 +120,8 @@ class Client:
         self._greeted = True
         self._greeted_boot = self.model.boot_id
         answer = self.command(wire.VERB_HELLO)
+        heap = answer.get("heap")
+        self.heap = heap if isinstance(heap, int) else None
         if self.trace:
             self.command(wire.VERB_LEVEL, {"trace": True})
         self._greeted_boot = self.model.boot_id
@@ -258,6 +263,8 @@ class Client:
             self._seen_agent = True
             self._version = item.version
             self._take_reply(decode_reply(item))
+            if item.kind == wire.FRAME_BATCH and (header := batch_header(item.payload)):
+                self.records += header.count
 
     def _take_reply(self, reply: Reply | None) -> None:
         if reply is None:

@@ -1,0 +1,117 @@
+"""Verbs about boards themselves: devs, sim."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from guesthouse.cli.connect import sim_candidates
+from guesthouse.cli.verbs import Verbs, print_json, print_text, say
+from guesthouse.core.errors import ExitCode, GuesthouseError
+
+
+def register(verbs: Verbs) -> None:
+    """Add the verbs of this module."""
+    parser = verbs.add(
+        "sim",
+        sim,
+        "start a simulated board, which stays until it is stopped",
+        port=False,
+        json=True,
+        epilog="It runs the same agent on the Unix port of MicroPython, behind a pseudo-terminal.\n"
+        "Use it with -p sim, or with -p sim:NAME where it has a name.",
+    )
+    parser.add_argument("name", metavar="NAME", nargs="?", default="sim")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--stop", action="store_true", help="end it")
+    what.add_argument("--list", action="store_true", help="list those that run")
+    what.add_argument("--foreground", action="store_true", help="run it until Ctrl-C")
+    parser.add_argument("--fresh", action="store_true", help="with an empty file system")
+    parser.add_argument("--heap", metavar="SIZE", default="1m", help="its heap (1m)")
+    verbs.add("devs", devs, "list the boards that can be talked to", port=False, json=True)
+
+
+def devs(args: argparse.Namespace) -> None:
+    from guesthouse.link.ports import list_serial_ports
+
+    found = [*sim_candidates(), *list_serial_ports()]
+    if args.json:
+        print_json(
+            [
+                {
+                    "port": one.port,
+                    "path": one.path,
+                    "kind": one.kind,
+                    "description": one.description,
+                    "vid": one.vid,
+                    "pid": one.pid,
+                    "serial_number": one.serial_number,
+                }
+                for one in found
+            ]
+        )
+        return
+    if not found:
+        say("no boards; connect one, or start a simulated one with: guesthouse sim")
+        return
+    wide = max(len(one.port) for one in found), max(len(one.path) for one in found)
+    for one in found:
+        usb = f"  {one.vid:04x}:{one.pid or 0:04x}" if one.vid is not None else ""
+        description = f"{one.description}{usb} {one.serial_number}".strip()
+        print_text(f"{one.port:<{wide[0]}}  {one.path:<{wide[1]}}  {description}".rstrip() + "\n")
+
+
+def sim(args: argparse.Namespace) -> int | None:
+    from guesthouse.board import sim as boards
+
+    if args.list:
+        running = boards.list_boards()
+        if args.json:
+            print_json([_board(board) for board in running])
+        elif not running:
+            say("no simulated board is running; start one with: guesthouse sim")
+        for board in running if not args.json else ():
+            print_text(f"{board.port}  {board.path}  {board.status}, process {board.pid}\n")
+        return None
+    if args.stop:
+        if not boards.stop(args.name):
+            raise GuesthouseError(
+                f"the board {args.name} is not running",
+                "guesthouse sim --list shows those that run",
+                ExitCode.NO_BOARD,
+            )
+        say(f"{args.name} is stopped")
+        return None
+    board = boards.start(
+        args.name, fresh=args.fresh, foreground=args.foreground, heap=args.heap, progress=say
+    )
+    if args.json:
+        print_json(_board(board))
+    else:
+        end = "Ctrl-C ends it" if args.foreground else f"end it with: guesthouse sim {_end(args)}"
+        say(f"{board.name} runs MicroPython {board.version} on {board.path}")
+        say(f"use it with -p {board.port}; {end}")
+    if args.foreground:
+        try:
+            boards.wait(args.name)
+        finally:
+            boards.stop(args.name)
+    return None
+
+
+def _end(args: argparse.Namespace) -> str:
+    return "--stop" if args.name == "sim" else f"{args.name} --stop"
+
+
+def _board(board: Any) -> dict[str, Any]:
+    return {
+        "name": board.name,
+        "port": board.port,
+        "path": board.path,
+        "root": str(board.root),
+        "log": str(board.log),
+        "pid": board.pid,
+        "status": board.status,
+        "restarts": board.restarts,
+        "version": board.version,
+    }

@@ -1,0 +1,53 @@
+"""The options that say a quota, shared by run, deploy and set."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+
+from guesthouse.guests.sections import OPTIONS
+
+_HELP = {
+    ("cpu", "max"): ("SHARE", "at most this share of the CPU: 20%%, or 1ms/10ms; or none"),
+    ("cpu", "min"): ("SHARE", "this share of the CPU is reserved for it"),
+    ("cpu", "period"): ("TIME", "the period of --cpu (100ms)"),
+    ("cpu", "weight"): ("N", "its part of what is left, against the others' (100)"),
+    ("cpu", "slice_max"): ("TIME", "the longest it may run without giving way (5ms)"),
+    ("cpu", "on_overrun"): ("WHAT", "kill or suspend where a slice is longer"),
+    ("memory", "max"): ("SIZE", "at most this much memory: 32k"),
+    ("memory", "min"): ("SIZE", "this much memory is reserved for it"),
+    ("memory", "high"): ("SIZE", "above this much it is slowed down"),
+    ("storage", "max"): ("SIZE", "at most this much of the flash"),
+    ("restart", "policy"): ("WHEN", "never, on-failure or always"),
+    ("", "criticality"): ("N", "0 to 10: who goes last where memory is short"),
+}
+_NUMBERS = (("cpu", "weight"), ("", "criticality"))
+
+
+def add_quota_options(
+    parser: argparse.ArgumentParser, keys: Iterable[tuple[str, str]] = tuple(OPTIONS)
+) -> None:
+    """Add the options for ``keys`` (section and key of a manifest)."""
+    group = parser.add_argument_group("quotas")
+    for key in keys:
+        metavar, help = _HELP[key]
+        group.add_argument(
+            OPTIONS[key],
+            dest=_destination(key),
+            metavar=metavar,
+            type=int if key in _NUMBERS else str,
+            help=help,
+        )
+
+
+def quota_options(args: argparse.Namespace) -> dict[tuple[str, str], str | int | bool]:
+    """The options that were given, by section and key."""
+    return {
+        key: value
+        for key in OPTIONS
+        if (value := getattr(args, _destination(key), None)) is not None
+    }
+
+
+def _destination(key: tuple[str, str]) -> str:
+    return f"quota_{key[0]}_{key[1]}"
