@@ -308,6 +308,11 @@ class HandSource:
             self._news.console += news.console
         self._changed.set()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether the monitor has not yet taken what was announced."""
+        return self._changed.is_set()
+
     async def next(self) -> News:
         await self._changed.wait()
         self._changed.clear()

@@ -56,9 +56,9 @@ def render_top(
         cpu = history.cpu(guest.id) if history else ()
         lines.append(plain(table.row_line(table.Row(guest, model.heap_bytes, cpu), layout)))
     if len(shown) < len(guests):
-        lines.append(f"and {len(guests) - len(shown)} more: make the window higher")
+        lines.append(cut(f"and {len(guests) - len(shown)} more: make the window higher", width))
     elif not guests:
-        lines.append("no guests: `guesthouse run main.py` starts one")
+        lines.append(cut("no guests: `guesthouse run main.py` starts one", width))
     story = Story()
     for event in model.events:
         story.tell(event)
@@ -184,7 +184,7 @@ def _figure(key: str, value: object) -> str:
     """``cpu_max_us: 20000`` as ``cpu max 20 ms``; limits that are not set are left out."""
     if value is None:
         return ""
-    words = key.removesuffix("_us").removesuffix("_s").replace("_", " ")
+    words = clean(key).removesuffix("_us").removesuffix("_s").replace("_", " ")
     if isinstance(value, bool):
         return words if value else f"no {words}"
     if isinstance(value, (int, float)):

@@ -78,6 +78,11 @@ def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def _boot(event: Event) -> str:
+    # The tracker tells a boot of the board itself as an event of instance 0.
+    return "starts with the board" if event.instance else "booted"
+
+
 def _loaded(event: Event) -> str:
     took = _number(event, 0)
     return f"loaded in {fmt_us(took)}" if took else "loaded"
@@ -191,7 +196,7 @@ def _says(text: str) -> Callable[[Event], str]:
 _CLAUSES: dict[str, Callable[[Event], str]] = {
     "none": lambda event: event.new,
     "deployed": _says("deployed"),
-    "boot": _says("starts with the board"),
+    "boot": _boot,
     "start": _says("started on request"),
     "loaded": _loaded,
     "returned": _returned,

@@ -24,6 +24,8 @@ class ByteTracker(Protocol):
 
     def feed_bytes(self, data: bytes, host_time_ns: int) -> Sequence[Event | LogLine | str]: ...
 
+    def finish(self) -> Sequence[Event | LogLine | str]: ...
+
 
 Commander = Callable[[str, str], str]  # (verb, guest) -> state; may block, raises GuesthouseError
 
@@ -48,6 +50,7 @@ class FedSource:
         self._on_close = on_close
         self._chunks: deque[tuple[bytes, int]] = deque()
         self._new_status: LinkStatus | None = None
+        self._ended = False
         self._lock = threading.Lock()
         self._wake: tuple[asyncio.AbstractEventLoop, asyncio.Event] | None = None
 
@@ -62,7 +65,10 @@ class FedSource:
         return self._status
 
     def feed(self, data: bytes, host_time_ns: int) -> None:
-        """Hand over bytes as they came from the board. From any thread."""
+        """Hand over bytes as they came from the board; none, to say how long it was silent.
+
+        From any thread; ``host_time_ns`` is of the clock that the tracker was fed with before.
+        """
         with self._lock:
             self._chunks.append((data, host_time_ns))
         self._announce()
@@ -72,6 +78,12 @@ class FedSource:
         with self._lock:
             self._new_status = status
         self._announce()
+
+    def end(self, status: LinkStatus) -> None:
+        """Nothing more will come: tell what the tracker still held back. From any thread."""
+        with self._lock:
+            self._ended = True
+        self.set_status(status)
 
     def _announce(self) -> None:
         wake = self._wake
@@ -93,23 +105,25 @@ class FedSource:
 
     def _take(self) -> News | None:
         with self._lock:
-            changed = self._new_status is not None
-            if self._new_status is not None:
-                self._status, self._new_status = self._new_status, None
             chunks: list[tuple[bytes, int]] = []
             size = 0
             while self._chunks and size < _MOST_BYTES:
                 chunks.append(self._chunks.popleft())
                 size += len(chunks[-1][0])
             more = bool(self._chunks)
+            changed = not more and self._new_status is not None
+            if changed and self._new_status is not None:
+                self._status, self._new_status = self._new_status, None
+            ended = not more and self._ended
+            self._ended = self._ended and not ended
         if more:
             self._announce()
-        if not chunks and not changed:
-            return None
         news = News()
         for data, host_time_ns in chunks:
-            news.add(list(self._tracker.feed_bytes(data, host_time_ns)))
-        return news
+            news.add(self._tracker.feed_bytes(data, host_time_ns))
+        if ended:
+            news.add(self._tracker.finish())
+        return news if changed or news.any or any(data for data, _ in chunks) else None
 
     async def command(self, verb: str, guest: str) -> str:
         """See Source."""

@@ -94,7 +94,6 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
         self._held: deque[News] = deque(maxlen=1000)  # news that came while paused
         self._history = History()
         self._story = Story(EVENTS_SHOWN)
-        self._boot: int | None = None
         self._logs: deque[LogLine] = deque(maxlen=LOGS_SHOWN)
         self._console_tail = ""
         self._needle = ""
@@ -136,11 +135,7 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
             await asyncio.sleep(self._frame_s)
 
     def _absorb(self, news: News) -> None:
-        model = self._source.model
-        if model.boot_id != self._boot and self._boot is not None:
-            self._logs.append(LogLine(0, 0, "board", "— booted —"))
-        self._boot = model.boot_id
-        self._history.observe(model)
+        self._history.observe(self._source.model)
         for event in news.events:
             self._story.tell(event)
         self._logs.extend(news.logs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -57,7 +58,12 @@ class News:
     logs: list[LogLine] = field(default_factory=list)
     console: list[str] = field(default_factory=list)  # text as it came, not cut into lines
 
-    def add(self, items: list[Event | LogLine | str]) -> None:
+    @property
+    def any(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.events or self.logs or self.console)
+
+    def add(self, items: Iterable[Event | LogLine | str]) -> None:
         """Sort what the tracker found new into its kinds."""
         for item in items:
             if isinstance(item, Event):

@@ -8,7 +8,16 @@ from guesthouse.core.model import InstanceModel, LogLine
 from guesthouse.core.units import fmt_bytes, fmt_share, fmt_us
 from guesthouse.core.view import states
 from guesthouse.core.view.figures import clock
-from guesthouse.core.view.line import NO_BREAK, Line, Mood, clean, join, together, width
+from guesthouse.core.view.line import (
+    NO_BREAK,
+    Line,
+    Mood,
+    clean,
+    join,
+    keep_figures,
+    together,
+    width,
+)
 from guesthouse.core.view.meter import sparkline
 from guesthouse.core.view.story import Entry, told
 from guesthouse.tui.panes import Paragraph
@@ -73,7 +82,11 @@ def _labelled(label: str, line: Line) -> Paragraph:
 
 def _parts(parts: list[Line]) -> Line:
     # A long part held together would leave holes at the ends of the lines.
-    return join([together(part) if width(part) <= 20 else part for part in parts], _DOT)
+    return join([together(part) if width(part) <= 20 else _figures(part) for part in parts], _DOT)
+
+
+def _figures(part: Line) -> Line:
+    return [(keep_figures(text), mood) for text, mood in part]
 
 
 def _cpu(guest: InstanceModel) -> Line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from enum import StrEnum
@@ -117,6 +118,14 @@ def join(parts: Iterable[Line], separator: tuple[str, Mood]) -> Line:
             joined.append(separator)
         joined.extend(part)
     return joined
+
+
+_FIGURE = re.compile(r"(?<=\d) (?=(?:us|ms|s|min|h|B|KiB|MiB)\b)")
+
+
+def keep_figures(text: str) -> str:
+    """``text`` in which a figure stays with its unit when the line is wrapped."""
+    return _FIGURE.sub(NO_BREAK, text)
 
 
 def together(part: Line) -> Line:

@@ -38,7 +38,7 @@ def meter(
     room = size - 2 if limit is not None else size - 1
     top = limit if limit else scale
     over = limit is not None and value > limit * OVER
-    halves = min(room * 2, round(value / top * room * 2)) if top > 0 else 0
+    halves = round(min(1.0, value / top) * room * 2) if top > 0 else 0
     if value > 0 and halves == 0:
         halves = 1  # a little is not nothing
     if over:

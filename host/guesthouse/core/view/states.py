@@ -18,6 +18,8 @@ _STATES: dict[str, tuple[str, Mood]] = {
     "backoff": ("↻", Mood.WARN),
     "quarantined": ("⊘", Mood.BAD),
 }
+_BOARD = {"booted": ("»", Mood.ACCENT)}  # what events of the board itself say
+_ALL = _STATES | _BOARD
 
 # What a stopped guest is, as seen by whoever wants to start it.
 _ENDED = frozenset({"stopped", "exited", "failed", "killed", "backoff", "quarantined"})
@@ -27,12 +29,12 @@ LEGEND = tuple((glyph, name, mood) for name, (glyph, mood) in _STATES.items())
 
 def glyph(state: str) -> str:
     """One cell that tells the state without colour; ``?`` for a state this host does not know."""
-    return _STATES.get(state, ("?", Mood.PLAIN))[0]
+    return _ALL.get(state, ("?", Mood.PLAIN))[0]
 
 
 def mood(state: str) -> Mood:
     """How good the state is."""
-    return _STATES.get(state, ("?", Mood.PLAIN))[1]
+    return _ALL.get(state, ("?", Mood.PLAIN))[1]
 
 
 def ended(state: str) -> bool:

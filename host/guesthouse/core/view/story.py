@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from guesthouse.core import sentences
 from guesthouse.core.model import Event
 from guesthouse.core.view import states
-from guesthouse.core.view.line import Line, Mood, clean
+from guesthouse.core.view.line import Line, Mood, clean, keep_figures
 
 _REPEATS = frozenset({"throttled"})
 _STARTS = frozenset({"deployed", "boot", "start", "restart", "retry"})
@@ -92,7 +92,7 @@ class Story:
 
 def told(entry: Entry) -> Line:
     """The entry's words in moods: what became of the guest in its state's mood, the place apart."""
-    words = clean(entry.words())
+    words = keep_figures(clean(entry.words()))
     mood = states.mood(entry.state)
     verb, colon, rest = words.partition(":")
     line: Line = []
@@ -100,7 +100,7 @@ def told(entry: Entry) -> Line:
         line.append((verb + colon, mood))
     else:
         rest = words
-    where = clean(sentences.place(entry.where))
+    where = keep_figures(clean(sentences.place(entry.where)))
     before, found, after = rest.partition(where) if where else (rest, "", "")
     line += [(before, Mood.PLAIN), (found, Mood.ACCENT), (after, Mood.PLAIN)]
     return [(text, mood) for text, mood in line if text]
