@@ -132,7 +132,13 @@ WHY: dict[str, object] = {
     "where": SPIN,
     "what": "",
     "at_s": 12,
-    "limits": {"cpu_max_us": 20_000, "slice_max_us": 5_000, "mem_max": 32_768, "mem_min": None},
+    "limits": {
+        "cpu_max_us": 20_000,
+        "cpu_period_us": 100_000,
+        "slice_max_us": 5_000,
+        "mem_max": 32_768,
+        "mem_min": None,
+    },
     "used": {"mem_live": 1_024, "kills": 3},
     "logs": ["one", "two"],
 }
@@ -141,14 +147,21 @@ WHY: dict[str, object] = {
 def test_why_shows_state_reason_chain_quotas_and_last_lines() -> None:
     """The whole answer, each part under its own word."""
     assert render_why(WHY) == (
-        "† hog.0 is killed: overrun, 0:12.000 after boot\n"
+        "† hog.0 is killed\n"
+        "  because    overrun, 12 s after boot\n"
         "  at         main.py:7 in spin\n"
         "  called by  main.py:12 in main\n"
-        "  limits     cpu max 20 ms · slice max 5 ms · mem max 32 KiB\n"
+        "  limits     cpu 20.0% (20 ms every 100 ms) · slice max 5 ms · mem max 32 KiB\n"
         "  used       mem live 1 KiB · kills 3\n"
         "  said last  one\n"
         "             two\n"
     )
+
+
+def test_why_does_not_explain_a_running_guest_with_its_last_fault() -> None:
+    """The board keeps the fault over a restart."""
+    text = render_why(WHY | {"state": "running"})
+    assert "last fault overrun, 12 s after boot" in text and "because" not in text
 
 
 @given(

@@ -78,8 +78,8 @@ SENTENCES = {
         "hog.0 failed: main.py has neither main() nor a call of asyncio.run()",
     ),
     "load-overrun": (
-        event("killed", "load-overrun", 520_000, 500_000, 2, where="a.py:1"),
-        "hog.0 killed: 520 ms on the CPU while it loaded, allowed 500 ms at a.py:1, ended by raise 2",
+        event("killed", "load-overrun", 520_000, 500_000, where="a.py:1"),
+        "hog.0 killed: 520 ms on the CPU while it loaded, allowed 500 ms at a.py:1",
     ),
     "deadlock": (
         event("failed", "deadlock"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from guesthouse.core.model import BoardModel, InstanceModel
+from guesthouse.core.names import FAULTS
 from guesthouse.core.units import fmt_bytes, fmt_share, fmt_us
 from guesthouse.core.view import header, states, table
 from guesthouse.core.view.figures import Times, clock, short_bytes
@@ -126,10 +127,13 @@ def render_why(reply: Mapping[str, object]) -> str:
     name = _text(reply, "name") or "guest"
     state = _text(reply, "state")
     reason = _text(reply, "reason")
-    at = _number(reply, "at_s")
-    since = f", {clock(int(at * 1_000_000))} after boot" if at is not None else ""
-    because = f": {reason}" if reason and reason != "none" else ""
-    lines = [f"{states.glyph(state)} {name} is {state or 'unknown'}{because}{since}"]
+    lines = [f"{states.glyph(state)} {name} is {state or 'unknown'}"]
+    if reason and reason != "none":
+        at = _number(reply, "at_s")
+        since = f", {fmt_us(at * 1_000_000)} after boot" if at else ""
+        # The board keeps the last fault over a restart: then it is not why the guest runs.
+        past = reason in FAULTS and not states.ended(state) and state != "suspended"
+        lines.append(_labelled("last fault" if past else "because", f"{reason}{since}"))
     if what := _text(reply, "what"):
         lines.append(_labelled("what", what))
     for index, frame in enumerate(filter(None, _text(reply, "where").split(" < "))):
@@ -137,13 +141,29 @@ def render_why(reply: Mapping[str, object]) -> str:
     for section in ("limits", "used"):
         values = reply.get(section)
         if isinstance(values, Mapping) and values:
-            pairs = [_figure(str(key), value) for key, value in values.items()]
+            pairs = [_figure(str(key), value) for key, value in _quota(values).items()]
             lines += _flow(section, [pair for pair in pairs if pair])
     logs = reply.get("logs")
     if isinstance(logs, Sequence) and not isinstance(logs, str) and logs:
         lines.append(_labelled("said last", clean(str(logs[0]))))
         lines += [_labelled("", clean(str(line))) for line in logs[1:]]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _quota(values: Mapping[object, object]) -> dict[object, object]:
+    """A budget and its period as one figure: ``cpu: 20.0% (20 ms every 100 ms)``."""
+    merged = dict(values)
+    budget, period = merged.get("cpu_max_us"), merged.get("cpu_period_us")
+    if isinstance(budget, int) and isinstance(period, int) and period > 0:
+        share = f"{fmt_share(budget / period)} ({fmt_us(budget)} every {fmt_us(period)})"
+        return {"cpu": share} | {
+            key: value
+            for key, value in merged.items()
+            if key not in ("cpu_max_us", "cpu_period_us")
+        }
+    if budget is None:
+        merged.pop("cpu_period_us", None)  # a period of nothing
+    return merged
 
 
 _LABEL = 11
