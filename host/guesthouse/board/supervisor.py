@@ -125,11 +125,11 @@ class Supervisor:
                 if quick_ends >= _QUICK_ENDS:
                     _say(f"MicroPython ended ({end}) {quick_ends} times in a row: given up")
                     self._publish(FAILED)
-                    self._sleep(None)
+                    self._pause(None)
                     break
                 _say(f"MicroPython ended ({end})")
                 self._publish(RESTARTING)
-                self._sleep(_BACKOFF_S[min(max(quick_ends - 1, 0), len(_BACKOFF_S) - 1)])
+                self._pause(_BACKOFF_S[min(max(quick_ends - 1, 0), len(_BACKOFF_S) - 1)])
                 self._board = replace(self._board, restarts=self._board.restarts + 1)
         finally:
             forget_state(self._folder)
@@ -186,8 +186,17 @@ class Supervisor:
         while child.poll() is None and not self._told_to_stop():
             self._sleep(None)  # SIGCHLD wakes it
 
+    def _pause(self, seconds: float | None) -> None:
+        """The whole time, for ever without one, unless we are told to stop."""
+        end = None if seconds is None else time.monotonic() + seconds
+        while not self._told_to_stop():
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            self._sleep(left)
+
     def _sleep(self, seconds: float | None) -> None:
-        """Until a signal comes, our starter ends, or the time is over."""
+        """Until any signal comes (an old SIGCHLD too), our starter ends, or the time is over."""
         readable, _, _ = select.select([self._wake, *self._lifeline], [], [], seconds)
         if self._wake in readable:
             with contextlib.suppress(BlockingIOError):
