@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from guesthouse.core.model import BoardModel
     from guesthouse.link.client import Client
     from guesthouse.link.ports import Candidate, PortSpec
     from guesthouse.link.transport import Transport
@@ -69,8 +68,3 @@ def open_board(
     with Client(open_serial(spec), tap=tap, reopen=again) as client:
         client.hello()
         yield client
-
-
-def complete_model(client: Client) -> BoardModel:
-    """The model with every guest and with shares of the CPU, which need two summaries."""
-    return client.wait_for_summary(2)

@@ -169,6 +169,8 @@ def _follow(client: Client, name: str) -> int:
             if isinstance(update, LogLine) and update.name == name:
                 ask = True
             elif isinstance(update, Event) and update.name == name:
+                if update.reason == "removed":
+                    continue  # the version before this one
                 ask = True
                 state, since = update.new, time.monotonic()
                 if update.reason not in (*ROUTINE, "deployed", "loaded", "throttled", "retry"):

@@ -45,6 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="replace")  # a guest's text may hold what the terminal cannot show
+    if argv is None:
+        # A terminal that closes, or `timeout`, ends a command as Ctrl-C does: ports are given
+        # back, recordings closed.
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), _interrupt)
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
@@ -73,10 +79,6 @@ def _run(argv: Sequence[str]) -> int:
     if not hasattr(args, "function"):
         parser.print_help(sys.stderr)
         return ExitCode.USAGE
-    # A terminal that closes, or `timeout`, ends a command as Ctrl-C does: ports are given back.
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _interrupt)
     code = args.function(args)
     return ExitCode.OK if code is None else int(code)
 

@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from guesthouse.cli.connect import complete_model, open_board
+from guesthouse.cli.connect import open_board
 from guesthouse.cli.data import board_data, guests_data
 from guesthouse.cli.verbs import Verbs, full_name, print_json, print_text
 from guesthouse.core import wire
@@ -33,7 +33,7 @@ def ps(args: argparse.Namespace) -> None:
     from guesthouse.cli.screen import render_ps
 
     with open_board(args) as client:
-        model = complete_model(client)
+        model = client.wait_for_shares()
     if args.json:
         print_json(guests_data(model))
     else:
@@ -43,7 +43,7 @@ def ps(args: argparse.Namespace) -> None:
 def top(args: argparse.Namespace) -> None:
     with open_board(args, reopen=True) as client:
         if args.json:
-            print_json(board_data(complete_model(client)))
+            print_json(board_data(client.wait_for_shares()))
         elif args.once or not sys.stdout.isatty():
             _top_once(client)
         else:
@@ -55,8 +55,8 @@ def _top_once(client: Client) -> None:
     from guesthouse.core.view.history import History
 
     history = History()
-    for _ in range(2):  # shares are those between two summaries
-        history.observe(client.wait_for_summary())
+    history.observe(client.model)
+    history.observe(client.wait_for_shares())
     # A pipe has no height: every guest is shown, and a page of events.
     size = _terminal_size() if sys.stdout.isatty() else (100, 24 + len(client.model.instances))
     print_text(render_top(client.model, *size, history=history, link=client.port))

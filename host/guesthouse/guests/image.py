@@ -101,6 +101,11 @@ def load_image(
     Raises ImageError or ManifestError.
     """
     if path.is_dir():
+        if not (path / "main.py").is_file():
+            raise ImageError(
+                f"{path}: there is no main.py in it",
+                "a guest is a folder with main.py (and guest.toml), or a single .py file",
+            )
         contents = _read_folder(path)
         source = path / MANIFEST
         if source.is_file():
@@ -113,11 +118,6 @@ def load_image(
         else:
             manifest = manifest_from_options(
                 valid_name(path.resolve().name), options or {}, capacity=capacity
-            )
-        if "main.py" not in contents:
-            raise ImageError(
-                f"{path}: there is no main.py in it",
-                "a guest is a folder with main.py (and guest.toml), or a single .py file",
             )
         shown = {inside: path / inside for inside in contents}
     elif path.is_file():

@@ -23,6 +23,7 @@ FIRST_FRAME_S = 6.0  # an agent sends a summary once a second; a collection may 
 ATTEMPT_S = 1.0  # after this long without a reply the same line is sent again
 DAMAGED_MAX = 12  # resends of one command because of a noisy line
 REOPEN_EVERY_S = 0.3
+SHARE_SPAN_US = 300_000
 _PUMP_S = 0.1
 
 
@@ -69,6 +70,7 @@ class Client:
         self._updates: deque[Update] = deque(maxlen=20_000)
         self._greeted_boot: int | None = None
         self._greeted = False
+        self._first_summary_us: int | None = None
 
     # --- Telemetry ---
 
@@ -147,6 +149,18 @@ class Client:
                 seen += 1
                 last = self.model.summaries
         return self.model
+
+    def wait_for_shares(self) -> BoardModel:
+        """The model with every guest after `hello`, and with shares over a good part of a second.
+
+        A share needs two summaries; the one from before `hello`, if there was one, counts.
+        """
+        began = self._first_summary_us
+        model = self.wait_for_summary()
+        while began is None or not 0 <= began <= model.elapsed_us - SHARE_SPAN_US:
+            began = model.elapsed_us if began is None or began > model.elapsed_us else began
+            self.wait_for_summary()
+        return model
 
     def instance(self, name: str) -> InstanceModel:
         """The instance called ``name``; a bare image name means its instance 0.
@@ -255,6 +269,8 @@ class Client:
         if data and self._tap is not None:
             self._tap(data, now_ns)
         self._updates.extend(self.tracker.feed_bytes(data, now_ns))
+        if self._first_summary_us is None and self.model.summaries:
+            self._first_summary_us = self.model.elapsed_us
 
     def _see(self, item: Item) -> None:
         if isinstance(item, Console):
