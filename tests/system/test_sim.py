@@ -23,6 +23,7 @@ import serial
 
 from guesthouse.board import pty, sim
 from guesthouse.board.micropython import MicroPython, find_or_provide
+from guesthouse.core import wire
 from guesthouse.core.errors import ExitCode, GuesthouseError
 
 pytestmark = pytest.mark.skipif(platform.system() != "Linux", reason="these boards need Linux")
@@ -362,3 +363,31 @@ def test_other_systems_are_told_what_to_do_instead(
         with pytest.raises(GuesthouseError, match="needs Linux") as caught:
             use()
         assert remedy in caught.value.hint
+
+
+def read_until(port: serial.Serial, wanted: bytes) -> bytes:
+    received = b""
+    end = time.monotonic() + PATIENCE_S
+    while wanted not in received:
+        assert time.monotonic() < end, f"{wanted!r} did not come: {received[-200:]!r}"
+        received += port.read(port.in_waiting or 1)
+    return received
+
+
+def test_the_agent_sends_frames_and_leaves_at_ctrl_c(mp: MicroPython) -> None:
+    board = sim.start(micropython=mp)  # the real agent
+    with opened(board) as port:
+        read_until(port, wire.MAGIC)
+        port.write(b"\x03")
+        until(lambda: sim.require().restarts == 1)
+        read_until(port, wire.MAGIC)
+    assert sim.require().last_end == "exit status 0"
+
+
+def test_the_agents_files_are_below_the_boards_root(mp: MicroPython) -> None:
+    board = sim.start(micropython=mp)
+    running = children(board.pid)
+    assert [Path(f"/proc/{pid}/cwd").resolve() for pid in running] == [board.root]
+    command = Path(f"/proc/{running[0]}/cmdline").read_bytes().decode().split("\0")
+    assert command[command.index("--root") + 1] == str(board.root)
+    assert command[command.index("--name") + 1] == "sim"

@@ -64,7 +64,7 @@ class GuestTable(Painted, can_focus=True):
         ids = [row.guest.id for row in self._rows]
         if self.selected not in ids:
             nearest = min(gone_from or 0, len(ids) - 1)
-            self._select(ids[nearest] if ids else None)
+            self.select(ids[nearest] if ids else None)
         self._draw()
 
     @property
@@ -129,7 +129,8 @@ class GuestTable(Painted, can_focus=True):
                 return index
         return None
 
-    def _select(self, instance: int | None) -> None:
+    def select(self, instance: int | None) -> None:
+        """Select a guest by its instance's id, and bring it in sight."""
         if instance == self.selected:
             return
         before = self._index()
@@ -154,7 +155,7 @@ class GuestTable(Painted, can_focus=True):
         """Move the selection, stopping at the ends."""
         if self._rows:
             index = min(max((self._index() or 0) + steps, 0), len(self._rows) - 1)
-            self._select(self._rows[index].guest.id)
+            self.select(self._rows[index].guest.id)
 
     def action_page(self, pages: int) -> None:
         """Move the selection by what is in sight."""
@@ -164,4 +165,4 @@ class GuestTable(Painted, can_focus=True):
         """Select the guest under the pointer."""
         index = event.y - 1 + self.scroll_offset.y
         if event.y >= 1 and 0 <= index < len(self._rows):
-            self._select(self._rows[index].guest.id)
+            self.select(self._rows[index].guest.id)
