@@ -23,6 +23,7 @@ for candidate in python3.11 python3.12 python3.13 python3.14 python3; do
         exec "$candidate" tools/setup_env.py
     fi
 done
-echo "error: Guesthouse needs Python 3.11 or newer; found $(python3 --version 2>&1 || echo no python3)" >&2
+found=$(python3 --version 2>/dev/null) || found="no python3"
+echo "error: Guesthouse needs Python 3.11 or newer; found $found" >&2
 echo "hint: on Debian 12: sudo apt install python3; elsewhere name one: make PYTHON=/path/to/python3.12" >&2
 exit 1
