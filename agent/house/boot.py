@@ -1,10 +1,12 @@
 # Boot: puts the agent together and runs it.
 
+import gc
 import os
 import sys
 
 from . import loop, wire
 from .clock import Clock
+from .collector import GuestCollector
 from .commands import Commands
 from .frames import open_table
 from .hooks import Hooks
@@ -30,54 +32,57 @@ def firmware():
     return sys.version.split("; ")[-1]
 
 
-# Runs the board until it is stopped; returns the kernel. `root` is the folder that holds
-# images and data, `name` what the board calls itself.
-def run(port, heap_port, root, name):
-    import gc
-
+# Puts a board's agent together; returns (kernel, commands). `root` is the folder that holds images
+# and data, `name` what the board calls itself.
+def assemble(port, heap_port, root, name):
     gc.collect()
     gc.disable()
-    table = open_table(port=heap_port)
+    table = open_table(heap_port)
+    if not table.exact:
+        gc.enable()  # the estimate has no use for planned collections
     tests = mechanisms(port, table)
-    for mechanism, reason in tests:
-        if mechanism == "preemption" and reason is not None:
-            raise SystemExit("this firmware cannot stop a guest: %s" % reason)
-    clock = Clock(port.ticks_us)
+    if tests[0][1] is not None:
+        raise SystemExit("this firmware cannot stop a guest: " + tests[0][1])
     boot_id = int.from_bytes(os.urandom(3), "little") | 1
     current = [None]
-    telemetry = Telemetry(port, clock, boot_id)
+    telemetry = Telemetry(port, Clock(port.ticks_us), boot_id)
     hooks = Hooks(current, telemetry, root)
-    kernel = Kernel(port, clock, table, telemetry, hooks, current)
+    kernel = Kernel(port, telemetry.clock, table, telemetry, hooks, current)
     kernel.capacity = len(table.counts) - FIRST_GUEST
     identity = [
         (wire.TEXT_BOARD, name),
         (wire.TEXT_FIRMWARE, firmware()),
         (wire.TEXT_AGENT, VERSION),
-    ] + [(wire.TEXT_MECHANISM, "%s: %s" % (m, r or "ok")) for m, r in tests]
+    ] + [(wire.TEXT_MECHANISM, "%s: %s" % (test, reason or "ok")) for test, reason in tests]
     kernel.summary = Summary(kernel, identity)
-    store = Store(root)
-    commands = Commands(kernel, store, {
+    answer = {
         "wire": wire.VERSION, "agent": VERSION, "boot": boot_id, "board": name, "firmware": firmware(), "root": root,
-    })  # fmt: skip
+    }  # fmt: skip
+    commands = Commands(kernel, Store(root), answer)
     kernel.link = Link(kernel, commands)
     loop.install(current, kernel.lifecycle.report)
     hooks.install()
+    sys.modules["gc"] = GuestCollector(table, kernel.running_owner)
     port.open_serial()
+    return kernel, commands
+
+
+# Runs the board until it is stopped.
+def run(port, heap_port, root, name):
+    kernel, commands = assemble(port, heap_port, root, name)
     try:
         commands.boot()
         kernel.run()
     finally:
         leave(kernel)
-    return kernel
 
 
 # Gives the interpreter back: nothing of the agent's is left running.
 def leave(kernel):
-    import gc
-
     kernel.current[0] = None
     kernel.port.quiet()
     kernel.table.uncap()
     kernel.hooks.remove()
     kernel.port.close_serial()
+    sys.modules["gc"] = gc
     gc.enable()

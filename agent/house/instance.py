@@ -80,6 +80,7 @@ class Instance:
 
     def drop(self):
         self.queue = None  # its tasks, by time
+        self.over = 0  # collections in a row that left it above its memory limit
         self.io = None  # its streams that wait
         self.main = None  # the task whose end is the guest's end
         self.plain = False  # main is a plain generator, not a coroutine

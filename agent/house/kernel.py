@@ -2,7 +2,7 @@
 #
 #   wake -> pick -> dispatch: sync, arm, send, disarm, sync -> bill -> judge -> requeue
 #
-# Policy stands in cpu.py, memory.py, restart.py and admission.py; what begins and ends an
+# Policy stands in cpu.py, restart.py and admission.py; what begins and ends an
 # instance in lifecycle.py; this file only decides who runs next and guards the run.
 
 import asyncio.core as core
@@ -63,8 +63,8 @@ class Kernel:
         self.running = True
         self.faults = 0
         # Collections are planned while blocks are left for the longest slice.
-        self.high_blocks = table.total - port.HEAP_RESERVE // table.block
-        self.low_blocks = table.total // 2
+        self.reserve_blocks = port.HEAP_RESERVE // table.block
+        self.high_blocks = table.total - 2 * self.reserve_blocks
 
     # --- the loop ---
 
@@ -78,6 +78,7 @@ class Kernel:
                 self.current[0] = None
                 loop.leave()
                 self.port.quiet()
+                self.table.uncap()
                 self.faults += 1
                 self.table.collect(AGENT)
                 self.lifecycle.fault(error)
@@ -240,6 +241,11 @@ class Kernel:
             instance.queued.remove(instance.node)
             instance.queued = None
 
+    # The owner of what is allocated right now.
+    def running_owner(self):
+        instance = self.current[0]
+        return AGENT if instance is None else instance.owner
+
     # After a fault of the agent: whoever is in no queue and can run goes back into one.
     def recover(self):
         for instance in self.instances:
@@ -279,6 +285,7 @@ class Kernel:
         wall = self.wall
         cpu = self.cpu
         table.sync(AGENT)
+        table.cap(self.reserve_blocks)
         before = table.counts[owner]
         self.current[0] = instance
         # The guard. The exception is raised at the guest's next jump, which may be a jump of
@@ -304,6 +311,7 @@ class Kernel:
             error = e
             hit = 2
         self.current[0] = None
+        table.uncap()
         table.sync(owner)
         wall = port.ticks_us() & TICKS_MASK
         cpu = port.cpu_us()
@@ -367,16 +375,29 @@ class Kernel:
                 instance.queue.push(self.task, ticks_add(self.port.ticks_ms(), result))
             else:
                 instance.queue.push(self.task)
-        limit = instance.mem_max
-        table = self.table
-        if limit is not None and table.counts[instance.owner] * table.block > limit:
-            self.collect(instance)
-            if table.counts[instance.owner] * table.block > limit:
-                lifecycle.condemn(instance, wire.REASON_OOM, table.counts[instance.owner] * table.block, limit)
-                return
-        elif table.counts[0] > self.low_blocks and table.counts[0] > self.high_mark():
-            self.collect(instance)
+        if not self.within_memory(instance):
+            return
         self.requeue(instance)
+
+    # Collects where that is due, and condemns the guest that holds more than its limit after it.
+    def within_memory(self, instance):
+        table = self.table
+        limit = instance.mem_max
+        owner = instance.owner
+        if limit is not None and table.counts[owner] * table.block > limit:
+            self.collect(instance)
+            held = table.counts[owner] * table.block
+            if held > limit:
+                # an estimate must say so twice before a guest is ended for it
+                instance.over += 1
+                if table.exact or instance.over > 1:
+                    self.lifecycle.condemn(instance, wire.REASON_OOM, held, limit)
+                    return False
+            else:
+                instance.over = 0
+        elif table.exact and table.counts[0] > self.high_mark():
+            self.collect(instance)
+        return True
 
     # Lets go of the last slice's objects.
     def forget(self):
@@ -399,6 +420,7 @@ class Kernel:
         self.summary.collected(instance, used, before - self.table.counts[0])
 
     # Blocks in use above which the heap is collected: half of what was free after the last
-    # collection may fill with garbage.
+    # collection may fill with garbage, and the longest slice always finds room.
     def high_mark(self):
-        return min(self.high_blocks, self.summary.live_blocks + (self.table.total - self.summary.live_blocks) // 2)
+        live = self.summary.live_blocks
+        return min(self.high_blocks, live + (self.table.total - live) // 2)

@@ -222,6 +222,9 @@ class Lifecycle:
         instance.drop()
         instance.stopping = None
         instance.condemned = wire.REASON_NONE
+        kernel.task = kernel.thrown = kernel.result = None
+        if kernel.table.free_blocks < kernel.reserve_blocks * 2:
+            kernel.collect(instance)  # to have room for saying what happened
         place = cause = ""
         if kernel.error is not None and state != wire.STATE_EXITED and reason != wire.REASON_STOP:
             place = where(kernel.error, _AGENT_FILES, c > 1)

@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 RUNNER = HERE / "runner.py"
 ON_BOARD = HERE / "on_board"
 
-HEAP = "1m"
+HEAP = "4m"
 """The heap that a Unix-port board has."""
 
 TIME_LIMIT_S = 120
