@@ -69,17 +69,16 @@ def _record(args: argparse.Namespace, writer: RecordingWriter) -> None:
     try:
         with open_board(args, tap=tap, reopen=True) as client:
             began = time.monotonic()
-            if args.trace:
-                client.set_trace(True)
-            if not args.json:
-                end = f"for {args.seconds:g} s" if args.seconds else "until Ctrl-C"
-                say(f"recording {client.port} to {writer.path} {end}")
-            try:
+            # Ctrl-C is the usual way to end it.
+            with contextlib.suppress(KeyboardInterrupt):
+                if args.trace:
+                    client.set_trace(True)
+                if not args.json:
+                    end = f"for {args.seconds:g} s" if args.seconds else "until Ctrl-C"
+                    say(f"recording {client.port} to {writer.path} {end}")
                 while args.seconds is None or time.monotonic() - began < args.seconds:
                     client.poll(0.1)
                     _show_progress(args, client, writer, time.monotonic() - began)
-            except KeyboardInterrupt:
-                pass  # the usual way to end it
             if args.trace and client.connected:
                 with contextlib.suppress(GuesthouseError):
                     client.set_trace(False)

@@ -77,8 +77,8 @@ def run(args: argparse.Namespace) -> int | None:
         if args.detach or args.json:
             _tell(args, [done])
             return None
-        say(f"{done.instance} runs; Ctrl-C stops it")
         try:
+            say(f"{done.instance} runs; Ctrl-C stops it")
             return _follow(client, done.instance)
         except KeyboardInterrupt:
             client.command(wire.VERB_STOP, {"g": done.instance})

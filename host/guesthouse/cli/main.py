@@ -16,7 +16,7 @@ import re
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from guesthouse.cli import boards, capture, control, deploying, logs, show, watch
 from guesthouse.cli.verbs import Verbs
@@ -111,6 +111,12 @@ def tell_error(message: str, hint: str) -> None:
 
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line and where to read on, in place of the whole usage."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # "--cpu -5%" is a wrong quota, not an option -5% that nobody knows; argparse itself
+        # sees that only in plain numbers.
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def error(self, message: str) -> NoReturn:
         hint = f"see {self.prog} --help"
