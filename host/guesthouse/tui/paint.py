@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
+from textual.geometry import Region
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -38,10 +39,19 @@ class Painted(ScrollView):
         """What stands in row ``y`` of the widget, and a style under the whole row if it has one."""
         raise NotImplementedError
 
+    _base: Style | None = None
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """Textual's line API: several lines, with one look-up of what lies under them all."""
+        self._base = self.rich_style
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
-        """Textual's line API."""
+        """Textual's line API: one line."""
         line, under = self.line_at(y)
-        base = self.rich_style if under is None else self.rich_style + under
+        base = self._base if self._base is not None else self.rich_style
+        if under is not None:
+            base += under
         segments = [
             Segment(text, base + self.get_component_rich_style(f"paint--{mood}", partial=True))
             for text, mood in line

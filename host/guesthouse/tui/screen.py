@@ -94,22 +94,34 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
         self._held: deque[News] = deque(maxlen=1000)  # news that came while paused
         self._history = History()
         self._story = Story(EVENTS_SHOWN)
-        self._logs: deque[LogLine] = deque(maxlen=LOGS_SHOWN)
+        self._logs: deque[tuple[LogLine, Paragraph]] = deque(maxlen=LOGS_SHOWN)
+        self._told: dict[int, tuple[str, Paragraph]] = {}  # by the entry's number
         self._console_tail = ""
         self._needle = ""
         self._pane = "events"
         self._arranged: tuple[str, str] = ("", "")
+        # Held, not looked up: while the app closes, news may still come to a screen without them.
+        self._header = BoardHeader()
+        self._filter = Input(
+            placeholder="part of a name, a state or a reason", id="filter", compact=True
+        )
+        self._guests = GuestTable()
+        self._below = Container(id="below")
+        self._why = Pane("why", empty="no guest selected")
+        self._events = Pane("events", tail=True, empty="nothing has happened yet")
+        self._log_pane = Pane("log", tail=True, empty="no guest has printed anything yet")
+        self._panes = (self._why, self._events, self._log_pane)
 
     def compose(self) -> ComposeResult:
         """From top to bottom."""
-        yield BoardHeader()
-        yield Input(placeholder="part of a name, a state or a reason", id="filter", compact=True)
-        yield GuestTable()
-        with Container(id="below"):
-            yield Pane("why", empty="no guest selected")
+        yield self._header
+        yield self._filter
+        yield self._guests
+        with self._below:
+            yield self._why
             with Container(id="right"):
-                yield Pane("events", tail=True, empty="nothing has happened yet")
-                yield Pane("log", tail=True, empty="no guest has printed anything yet")
+                yield self._events
+                yield self._log_pane
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
@@ -138,7 +150,7 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
         self._history.observe(self._source.model)
         for event in news.events:
             self._story.tell(event)
-        self._logs.extend(news.logs)
+        self._logs.extend((line, _log(line)) for line in news.logs)
         for text in news.console:
             self._take_console(text)
 
@@ -151,7 +163,8 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
             tail = tail[500:]
         self._console_tail = tail
         now = self._source.model.elapsed_us
-        self._logs.extend(LogLine(now, 0, "console", line) for line in lines if line.strip())
+        made = (LogLine(now, 0, "console", line) for line in lines if line.strip())
+        self._logs.extend((line, _log(line)) for line in made)
 
     # --- painting -----------------------------------------------------------------
 
@@ -161,6 +174,8 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
 
     def paint(self) -> None:
         """Bring everything on the screen up to date; widgets repaint only what changed."""
+        if not self.is_attached:
+            return  # the app is closing
         with self.app.batch_update():
             self._paint_header()
             self._paint_guests()
@@ -170,9 +185,7 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
 
     def _paint_header(self) -> None:
         status = self._source.status
-        self.query_one(BoardHeader).show(
-            self._model, status, self._history.shares, self._frozen is not None
-        )
+        self._header.show(self._model, status, self._history.shares, self._frozen is not None)
         self.set_class(status.lost, "-stale")
 
     def _paint_guests(self) -> None:
@@ -183,18 +196,18 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
             for guest in guests
             if self._matches(guest.name, guest.state, table.last_fault(guest))
         ]
-        guest_table = self.query_one(GuestTable)
+        guest_table = self._guests
         guest_table.empty = "no guest matches the filter" if guests else "no guests yet"
         guest_table.show(rows)
         self._arrange(len(rows))
 
     def _paint_why(self) -> None:
-        pane = self.query_one("#why", Pane)
+        pane = self._why
         guest = self._selected()
         if guest is None:
             pane.show(())
             return
-        logs = [line for line in reversed(self._logs) if line.instance == guest.id]
+        logs = [line for line, _ in reversed(self._logs) if line.instance == guest.id]
         room = max(6, pane.size.height // 3)
         pane.show(
             explain(
@@ -206,20 +219,28 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
         )
 
     def _paint_events(self) -> None:
-        entries = (
-            entry for entry in self._story.entries if self._matches(entry.name, entry.words())
-        )
-        self.query_one("#events", Pane).show([_event(entry) for entry in entries])
+        before, self._told = self._told, {}
+        shown: list[Paragraph] = []
+        for entry in self._story.entries:
+            words = entry.words()
+            made = before.get(entry.number)
+            if made is None or made[0] != words:
+                made = (words, _event(entry))
+            self._told[entry.number] = made
+            if self._matches(entry.name, words):
+                shown.append(made[1])
+        self._events.show(shown)
 
     def _paint_logs(self) -> None:
-        lines = (line for line in self._logs if self._matches(line.name, line.text))
-        self.query_one("#log", Pane).show([_log(line) for line in lines])
+        self._log_pane.show(
+            [made for line, made in self._logs if self._matches(line.name, line.text)]
+        )
 
     def _matches(self, *texts: str) -> bool:
         return not self._needle or any(self._needle in text.lower() for text in texts)
 
     def _selected(self) -> InstanceModel | None:
-        selected = self.query_one(GuestTable).selected
+        selected = self._guests.selected
         return None if selected is None else self._model.instances.get(selected)
 
     # --- layout -------------------------------------------------------------------
@@ -233,10 +254,10 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
         width, height = self.size
         if not height:
             return
-        chrome = _CHROME + self.query_one("#filter").has_class("-open")
+        chrome = _CHROME + self._filter.has_class("-open")
         wanted = max(rows, 1) + 1
         given = max(3, min(wanted, height - chrome - _BELOW_LEAST))
-        guests = self.query_one(GuestTable)
+        guests = self._guests
         if guests.styles.height is None or guests.styles.height.value != given:
             guests.styles.height = given
         below = height - chrome - given
@@ -250,13 +271,13 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
         name = clean(guest.name) if guest else ""
         if (arrangement, self._pane) != self._arranged:
             self._arranged = (arrangement, self._pane)
-            self.query_one("#below").set_classes(f"-{arrangement} -show-{self._pane}")
+            self._below.set_classes(f"-{arrangement} -show-{self._pane}")
         self._title(arrangement, name)
 
     def _title(self, arrangement: str, name: str) -> None:
         """Panes that share a place carry each other's names, the one in front in brackets."""
         shared = {"tabs": ("why", "events", "log"), "two": ("events", "log")}.get(arrangement, ())
-        for pane in self.query(Pane):
+        for pane in self._panes:
             this = pane.id or ""
             title = f"why {name}" if this == "why" and name else this
             if this in shared:
@@ -272,13 +293,13 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
 
     @on(GuestTable.Selected)
     def _another_guest(self) -> None:
-        self.query_one("#why", Pane).scroll_to(y=0, animate=False)
+        self._why.scroll_to(y=0, animate=False)
         self._paint_why()
-        self._arrange(len(self.query_one(GuestTable).rows))
+        self._arrange(len(self._guests.rows))
 
     def action_move(self, step: int) -> None:
         """Focus the next place: guests, why, events, log."""
-        places = [self.query_one(GuestTable), *self.query(Pane)]
+        places = [self._guests, *self._panes]
         focused = self.focused
         at = places.index(focused) if focused in places else 0
         place = places[(at + step) % len(places)]
@@ -290,24 +311,24 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
     def action_pane(self, pane: str) -> None:
         """Bring a pane to the front and focus it."""
         self._pane = pane
-        self._arrange(len(self.query_one(GuestTable).rows))
-        target = self.query_one(f"#{pane}", Pane)
+        self._arrange(len(self._guests.rows))
+        target = next(place for place in self._panes if place.id == pane)
         # A pane that was hidden can be focused only when the styles have been applied.
         self.call_after_refresh(target.focus)
 
     def action_filter(self) -> None:
         """Open the filter's line."""
-        box = self.query_one("#filter", Input)
+        box = self._filter
         box.add_class("-open")
-        self._arrange(len(self.query_one(GuestTable).rows))
+        self._arrange(len(self._guests.rows))
         self.call_after_refresh(box.focus)
 
     def action_clear_filter(self) -> None:
         """Show everything again."""
-        box = self.query_one("#filter", Input)
+        box = self._filter
         box.value = ""
         box.remove_class("-open")
-        self.query_one(GuestTable).focus()
+        self._guests.focus()
         self.paint()
 
     @on(Input.Changed, "#filter")
@@ -318,7 +339,7 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
     @on(Input.Submitted, "#filter")
     def _filter_done(self) -> None:
         if self._needle:
-            self.query_one(GuestTable).focus()  # the line stays open: it says what is left out
+            self._guests.focus()  # the line stays open: it says what is left out
         else:
             self.action_clear_filter()
 
