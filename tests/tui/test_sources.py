@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from guesthouse.cli.live import Replay
 from guesthouse.core.errors import ExitCode, GuesthouseError
 from guesthouse.core.recording import RecordingWriter, metadata
 from guesthouse.core.tracker import Tracker, Update
 from guesthouse.tui.app import MonitorApp
 from guesthouse.tui.fed import FedSource
-from guesthouse.tui.replay import open_replay
 from guesthouse.tui.source import LinkState, LinkStatus, Source
 from tests.tui.driving import screen_text, until
 
@@ -118,16 +118,21 @@ async def test_a_recording_is_replayed_on_the_same_screen(tmp_path: Path) -> Non
     with RecordingWriter(path, metadata("u0")) as writer:
         writer.write(b"first line\n")
         writer.write(b"second line\n")
-    app = MonitorApp(open_replay(path, speed=0), frame_s=0)
+    replay = Replay(path, speed=0)
+    replay.start()
+    app = MonitorApp(replay.source, frame_s=0)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: "second line" in screen_text(app))
         assert "first line" in screen_text(app)
         await until(pilot, lambda: "end of night.ghr" in screen_text(app))
 
 
-def test_what_is_no_recording_is_refused_before_the_screen_opens(tmp_path: Path) -> None:
-    """With words, not with an empty screen."""
-    path = tmp_path / "notes.txt"
-    path.write_text("hello")
-    with pytest.raises(GuesthouseError):
-        open_replay(path)
+async def test_the_end_of_the_stream_tells_what_was_held_back() -> None:
+    """A frame that was cut at the end is given up on, and what stood in it is shown as text."""
+    source = FedSource(Tracker(), LIVE)
+    source.feed(b"\xfeG\x01\x01", 1)  # a frame's first bytes
+    source.end(LinkStatus(LinkState.ENDED, "night.ghr"))
+    await soon(source)
+    assert source.status.state is LinkState.ENDED
+    tracker = source._tracker
+    assert isinstance(tracker, Tracker) and tracker.damaged == 1
