@@ -112,11 +112,13 @@ class FrameDecoder:
                     # The last byte may begin a frame; the rest of a broken frame waits with it,
                     # because where its text begins is judged on the whole.
                     stop = done if base + size <= self._broken_until else size - 1
-                self._emit(items, data, done, max(stop, done), base)
-                done = max(stop, done)
+                if stop > done:
+                    self._emit(items, data, done, stop, base)
+                    done = stop
                 break
-            self._emit(items, data, done, start, base)
-            done = start
+            if start > done:
+                self._emit(items, data, done, start, base)
+                done = start
             if size - start < wire.FRAME_HEADER_SIZE:
                 if not final:
                     break
@@ -136,12 +138,12 @@ class FrameDecoder:
                 search = start + 1
                 continue
             body = start + wire.FRAME_HEADER_SIZE
-            payload = data[body : body + length]
-            checksum = crc32(payload, crc32(data[start + len(_MAGIC) : body]))
-            if checksum != _CRC.unpack_from(data, body + length)[0]:
+            checked = data[start + len(_MAGIC) : body + length]
+            if crc32(checked) != _CRC.unpack_from(data, body + length)[0]:
                 self._break("checksum", base + stop)
                 search = start + 1
                 continue
+            payload = checked[wire.FRAME_HEADER_SIZE - len(_MAGIC) :]
             items.append(Frame(kind, version, payload, base + start))
             self._broken_until = base + stop
             done = search = stop
@@ -155,8 +157,6 @@ class FrameDecoder:
             self._reason = reason
 
     def _emit(self, items: list[Item], data: bytes, start: int, stop: int, base: int) -> None:
-        if start == stop:
-            return
         split = min(max(self._broken_until - base, start), stop)
         if split > start:
             broken = data[start:split]

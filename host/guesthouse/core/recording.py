@@ -3,9 +3,9 @@
 The file begins with a header and goes on with chunks, one for each read:
 
     file    magic(8) format version(2) metadata length(4) crc32(4) | metadata as JSON
-    chunk   magic(4) sequence(4) wall ns(8) monotonic ns(8) length(4) crc32(4) | bytes
+    chunk   magic(4) crc32(4) sequence(4) wall ns(8) monotonic ns(8) length(4) | bytes
 
-All integers are little endian. A chunk's crc covers everything from its sequence to its last
+All integers are little endian. A chunk's crc covers everything behind it, to the chunk's last
 byte. Each chunk goes out in one write, so the file can be read while it grows; whatever cuts it
 short costs the last chunk at most. The sequence tells how many chunks a damaged place has cost.
 """
@@ -18,12 +18,11 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from struct import Struct
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any, NamedTuple, Self
 from zlib import crc32
 
 from guesthouse.core import wire
@@ -37,16 +36,18 @@ CHUNK_MAGIC = b"\xc3GHC"
 CHUNK_MAX = 1 << 20  # longer reads are split; a longer length in a file is damage
 
 _FILE = Struct("<8sHII")
-_CHUNK = Struct("<4sIqqII")
-_CHECKED = slice(4, 28)  # the part of a chunk's header that its crc covers
+_CHUNK = Struct("<4sIIqqI")
+_CHECKED = 8  # where in a chunk begins what its crc covers
 _BLOCK = 1 << 20
 # Full: the disk, the quota on it, or the size that a process may write (RLIMIT_FSIZE, FAT32).
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """What one read delivered. ``wall_ns`` is Unix time, ``monotonic_ns`` never goes back."""
+class Chunk(NamedTuple):
+    """What one read delivered. ``wall_ns`` is Unix time, ``monotonic_ns`` never goes back.
+
+    A tuple, because a night has millions of them: it is made in a third of a dataclass's time.
+    """
 
     sequence: int
     wall_ns: int
@@ -95,11 +96,10 @@ class RecordingWriter:
         monotonic_ns = time.monotonic_ns() if monotonic_ns is None else monotonic_ns
         for start in range(0, len(data), CHUNK_MAX):
             piece = data[start : start + CHUNK_MAX]
-            head = _CHUNK.pack(
-                CHUNK_MAGIC, self.chunks & 0xFFFFFFFF, wall_ns, monotonic_ns, len(piece), 0
-            )
-            checksum = crc32(piece, crc32(head[_CHECKED]))
-            self._write(head[:-4] + checksum.to_bytes(4, "little") + piece)
+            sequence = self.chunks & 0xFFFFFFFF
+            head = _CHUNK.pack(CHUNK_MAGIC, 0, sequence, wall_ns, monotonic_ns, len(piece))
+            checked = head[_CHECKED:] + piece
+            self._write(CHUNK_MAGIC + crc32(checked).to_bytes(4, "little") + checked)
             self.chunks += 1
 
     def close(self) -> None:
@@ -218,19 +218,20 @@ class RecordingReader:
         at = 0  # in data; the file position is self._position
         while True:
             found = _parse(data, at)
+            if type(found) is Chunk:
+                size = _CHUNK.size + len(found.data)
+                at += size
+                self._position += size
+                if found.sequence > self._sequence:
+                    self.damaged_chunks += found.sequence - self._sequence
+                self._sequence = found.sequence + 1
+                yield found
+                continue
             if found is None:
                 skip = _resync(data, at)
                 self._position += skip
                 self.skipped_bytes += skip
                 at += skip
-                found = _parse(data, at)
-            if isinstance(found, Chunk):
-                size = _CHUNK.size + len(found.data)
-                at += size
-                self._position += size
-                self.damaged_chunks += max(0, found.sequence - self._sequence)
-                self._sequence = found.sequence + 1
-                yield found
                 continue
             block = self._file.read(_BLOCK)
             if block:
@@ -286,16 +287,16 @@ def _parse(data: bytes, at: int) -> Chunk | int | None:
     if len(data) - at < _CHUNK.size:
         begun = data[at : at + len(CHUNK_MAGIC)]
         return _CHUNK.size if CHUNK_MAGIC.startswith(begun) else None
-    magic, sequence, wall_ns, monotonic_ns, length, checksum = _CHUNK.unpack_from(data, at)
+    magic, checksum, sequence, wall_ns, monotonic_ns, length = _CHUNK.unpack_from(data, at)
     if magic != CHUNK_MAGIC or length > CHUNK_MAX:
         return None
-    start = at + _CHUNK.size
-    if len(data) - start < length:
+    stop = at + _CHUNK.size + length
+    if stop > len(data):
         return _CHUNK.size + int(length)
-    piece = data[start : start + length]
-    if crc32(piece, crc32(data[at + _CHECKED.start : at + _CHECKED.stop])) != checksum:
+    checked = data[at + _CHECKED : stop]
+    if crc32(checked) != checksum:
         return None
-    return Chunk(sequence, wall_ns, monotonic_ns, piece)
+    return Chunk(sequence, wall_ns, monotonic_ns, checked[_CHUNK.size - _CHECKED :])
 
 
 def _resync(data: bytes, at: int) -> int:
