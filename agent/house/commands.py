@@ -228,9 +228,8 @@ class Commands:
     def commit(self, body):
         lifecycle = self.kernel.lifecycle
         under_way = self.deploy
+        under_way.check_complete()
         name = under_way.name
-        if name is None:
-            return under_way.commit()  # says that none is under way
         # Look before the switch: an image that does not fit leaves the old one running.
         candidate = self.read(name, under_way.folder)
         old = lifecycle.find(name)

@@ -117,8 +117,8 @@ class Deploy:
             self.abort()
             raise Failed(wire.STATUS_HASH_MISMATCH, "%s arrived damaged" % path, "deploy again")
 
-    # Makes the new version the current one; returns its image's name.
-    def commit(self):
+    # Raises Failed unless every file that was begun is whole.
+    def check_complete(self):
         if self.name is None:
             raise Failed(wire.STATUS_WRONG_STATE, "no deploy is under way", "begin it again")
         if self.stream is not None:
@@ -127,7 +127,9 @@ class Deploy:
                 "%s is not complete: %d of %d bytes" % (self.path, self.got, self.size),
                 "send the rest of the file",
             )
-        name = self.name
-        self.store.switch(name, self.folder, self.digest)
+
+    # Makes the new version the current one.
+    def commit(self):
+        self.check_complete()
+        self.store.switch(self.name, self.folder, self.digest)
         self.abort()
-        return name

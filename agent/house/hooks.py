@@ -3,7 +3,9 @@
 # The replacements run inside the guest's guarded slice and may be stopped at any jump, so
 # each does its bookkeeping with single stores.
 
+import _thread
 import builtins
+import sys
 
 from . import guest, wire
 from .image import exists, make_folders
@@ -13,6 +15,17 @@ _FILES = 8  # files of a guest that are closed by name when it ends; a collectio
 
 _print = builtins.print
 _open = builtins.open
+
+
+# What guests get for `import _thread`. A thread would run beside the guard, unbilled and
+# unstoppable, in the middle of other guests' slices.
+class _NoThreads:
+    allocate_lock = staticmethod(_thread.allocate_lock)
+    get_ident = staticmethod(_thread.get_ident)
+
+    @staticmethod
+    def start_new_thread(*_):
+        raise RuntimeError("a guest has no threads: use asyncio tasks")
 
 
 class Hooks:
@@ -26,11 +39,13 @@ class Hooks:
         builtins.print = self.print
         builtins.open = self.open
         guest.publish = self.publish
+        sys.modules["_thread"] = _NoThreads
 
     def remove(self):
         builtins.print = _print
         builtins.open = _open
         guest.publish = guest.nowhere
+        sys.modules["_thread"] = _thread
 
     # --- print: lines for the guest's log ---
 

@@ -220,6 +220,7 @@ class Lifecycle:
             kernel.hooks.line(instance, instance.partial)
         kernel.hooks.close_files(instance)
         instance.drop()
+        asked = instance.stopping is not None  # to stop, however it ended
         instance.stopping = None
         instance.condemned = wire.REASON_NONE
         kernel.task = kernel.thrown = kernel.result = None
@@ -246,7 +247,7 @@ class Lifecycle:
         if instance.then != wire.REASON_NONE:
             self.start(instance, instance.then)
             return
-        if state == wire.STATE_STOPPED or reason == wire.REASON_KILL:
+        if asked or state == wire.STATE_STOPPED or reason == wire.REASON_KILL:
             return
         self.follow(instance, state)
 

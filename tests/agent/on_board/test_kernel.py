@@ -350,6 +350,22 @@ def test_an_error_of_the_agent_leaves_the_guests_under_guard():
     board.close()
 
 
+def test_a_stop_is_a_stop_even_if_tidying_up_fails():
+    source = "import asyncio\nasync def main():\n    try:\n        while True:\n            await asyncio.sleep_ms(5)\n    finally:\n        1 // 0\n"
+    board = Board()
+    guest = board.guest("g", source, restart="always")
+    board.run(30)
+    board.kernel.lifecycle.stop(guest)
+    assert board.end(guest)[:2] == (wire.STATE_FAILED, wire.REASON_EXCEPTION)
+    assert guest.queued is None and guest.state == wire.STATE_FAILED
+    board.close()
+
+
+def test_a_thread_is_refused_with_words():
+    end, _ = _ended("import _thread\n_thread.start_new_thread(print, ())\n")
+    assert end[:2] == (wire.STATE_FAILED, wire.REASON_EXCEPTION) and "asyncio tasks" in end[6], end
+
+
 # --- the kernel's own promises ---
 
 

@@ -1,0 +1,274 @@
+# Commands over the line: damage, repeats, deploys that are cut, and what each verb answers.
+
+import binascii
+import hashlib
+import json
+import os
+import struct
+
+from board import _SPEC, Board
+from house import wire
+from house.image import exists
+
+_MAIN = "import asyncio\nasync def main():\n    while True:\n        await asyncio.sleep_ms(5)\n"
+
+
+class Host:
+    def __init__(self):
+        self.board = Board()
+        self.kernel = self.board.kernel
+        self.ident = 0
+
+    # Sends one command line; returns (status, answer) of the newest reply.
+    def send(self, verb, body=None, ident=None, spoil=None):
+        if ident is None:
+            self.ident += 1
+            ident = self.ident
+        if not isinstance(body, bytes):
+            body = json.dumps(body or {}).encode()
+        data = struct.pack(wire.COMMAND_HEADER, verb, 0, ident) + body
+        data += struct.pack("<I", binascii.crc32(data))
+        line = bytearray(b"\x16" + binascii.b2a_base64(data))
+        assert len(line) <= wire.COMMAND_LINE_MAX + 2, len(line)
+        assert not [c for c in line if c in (3, 4)]
+        if spoil is not None:
+            line[spoil] ^= 1
+        replies = self.kernel.telemetry.replies
+        del replies[:]
+        for c in line:
+            self.kernel.link.byte(c)
+        if not replies:
+            return None
+        head = struct.unpack_from(wire.REPLY_HEADER, replies[-1])
+        return head[1], json.loads(replies[-1][wire.REPLY_HEADER_SIZE :])
+
+    # Deploys a folder of {path: bytes}; returns the reply to the commit.
+    def deploy(self, name, files, digest="ab" * 32, upto=None):
+        size = sum(len(d) for d in files.values())
+        assert self.send(wire.VERB_BEGIN, {"image": name, "digest": digest, "size": size})[0] == 0
+        sent = 0
+        for path in files:
+            data = files[path]
+            sha = str(binascii.hexlify(hashlib.sha256(data).digest()), "ascii")
+            assert self.send(wire.VERB_FILE, {"path": path, "size": len(data), "sha": sha})[0] == 0
+            for at in range(0, len(data), wire.PUT_CHUNK):
+                if upto is not None and sent >= upto:
+                    return None
+                chunk = data[at : at + wire.PUT_CHUNK]
+                status, answer = self.send(wire.VERB_PUT, struct.pack("<I", at) + chunk)
+                assert status == 0, answer
+                sent += len(chunk)
+        return self.send(wire.VERB_COMMIT, {"start": True})
+
+
+def _files(**keys):
+    spec = dict(_SPEC)
+    spec.update(keys)
+    spec["name"] = "g"
+    return {"main.py": _MAIN.encode(), "guest.json": json.dumps(spec).encode()}
+
+
+def test_a_guest_is_deployed_started_and_removed():
+    host = Host()
+    status, answer = host.deploy("g", _files())
+    assert status == 0 and answer["instance"] == "g.0", answer
+    host.board.run(50)
+    assert host.kernel.lifecycle.find("g").slices > 3
+    assert host.send(wire.VERB_REMOVE, {"g": "g"}) == (0, {"removed": ["g.0"]})
+    assert host.kernel.lifecycle.find("g") is None
+    assert os.listdir(host.board.root + "/images") == []
+    host.board.close()
+
+
+def test_a_damaged_command_is_asked_for_again():
+    host = Host()
+    for spoil in (1, 9, 15):
+        status, answer = host.send(wire.VERB_PING, {}, spoil=spoil)
+        assert status == wire.STATUS_DAMAGED, answer
+    assert host.kernel.link.damaged == 3
+    assert host.send(wire.VERB_PING)[0] == 0
+    host.board.close()
+
+
+def test_a_command_that_comes_twice_is_done_once():
+    host = Host()
+    host.deploy("g", _files())
+    host.board.run(20)
+    first = host.send(wire.VERB_RESTART, {"g": "g"}, ident=900)
+    host.board.run(50)
+    again = host.send(wire.VERB_RESTART, {"g": "g"}, ident=900)
+    host.board.run(50)
+    assert first == again
+    assert host.kernel.lifecycle.find("g").restarts == 1
+    host.board.close()
+
+
+def test_a_line_without_end_is_dropped():
+    host = Host()
+    host.kernel.link.byte(0x16)
+    for _ in range(2000):
+        host.kernel.link.byte(65)
+    assert host.kernel.link.damaged == 1
+    assert host.send(wire.VERB_PING)[0] == 0
+    host.board.close()
+
+
+def test_ctrl_c_stops_the_agent():
+    host = Host()
+    host.kernel.link.byte(3)
+    assert host.kernel.running is False
+    host.board.close()
+
+
+def test_unknown_verbs_and_bodies_are_answered_in_words():
+    host = Host()
+    assert host.send(99)[0] == wire.STATUS_UNKNOWN_VERB
+    assert host.send(wire.VERB_START, b"{nonsense")[0] == wire.STATUS_BAD_VALUE
+    assert host.send(wire.VERB_START, b"[1]")[0] == wire.STATUS_BAD_VALUE
+    assert host.send(wire.VERB_START, {})[0] == wire.STATUS_BAD_VALUE
+    status, answer = host.send(wire.VERB_START, {"g": "nobody"})
+    assert status == wire.STATUS_NO_SUCH_GUEST and "nobody" in answer["error"]
+    host.board.close()
+
+
+def test_a_deploy_cut_anywhere_leaves_the_old_version():
+    host = Host()
+    host.deploy("g", _files(version="old"))
+    size = sum(len(d) for d in _files().values())
+    for upto in range(0, size - wire.PUT_CHUNK, 60):
+        host.deploy("g", _files(version="new"), digest="cd" * 32, upto=upto)
+        image = host.board.commands.store.load("g", 1)
+        assert image.spec["version"] == "old"
+        assert host.kernel.lifecycle.alive(host.kernel.lifecycle.find("g"))
+    host.deploy("g", _files(version="new"), digest="cd" * 32)
+    assert host.board.commands.store.load("g", 1).spec["version"] == "new"
+    assert len(os.listdir(host.board.root + "/images")) == 2
+    host.board.close()
+
+
+def test_the_same_version_can_be_deployed_again():
+    host = Host()
+    for _ in range(4):
+        status, answer = host.deploy("g", _files())
+        assert status == 0, answer
+        host.board.run(20)
+        assert exists(host.kernel.lifecycle.find("g").image.folder + "/main.py")
+    host.board.close()
+
+
+def test_a_file_that_arrives_damaged_is_refused():
+    host = Host()
+    host.send(wire.VERB_BEGIN, {"image": "g", "digest": "ab" * 32, "size": 3})
+    host.send(wire.VERB_FILE, {"path": "main.py", "size": 3, "sha": "00" * 32})
+    status, answer = host.send(wire.VERB_PUT, struct.pack("<I", 0) + b"abc")
+    assert status == wire.STATUS_HASH_MISMATCH and "main.py" in answer["error"]
+    host.board.close()
+
+
+def test_chunks_may_repeat_and_may_not_skip():
+    host = Host()
+    sha = str(binascii.hexlify(hashlib.sha256(b"abcdef").digest()), "ascii")
+    host.send(wire.VERB_BEGIN, {"image": "g", "digest": "ab" * 32, "size": 6})
+    host.send(wire.VERB_FILE, {"path": "main.py", "size": 6, "sha": sha})
+    assert host.send(wire.VERB_PUT, struct.pack("<I", 0) + b"abc") == (0, {"got": 3})
+    assert host.send(wire.VERB_PUT, struct.pack("<I", 0) + b"abc") == (0, {"got": 3})
+    assert host.send(wire.VERB_PUT, struct.pack("<I", 4) + b"ef")[0] == wire.STATUS_WRONG_STATE
+    assert host.send(wire.VERB_COMMIT)[0] == wire.STATUS_WRONG_STATE
+    assert host.send(wire.VERB_PUT, struct.pack("<I", 3) + b"def") == (0, {"got": 6})
+    host.board.close()
+
+
+def test_paths_do_not_leave_the_image():
+    host = Host()
+    host.send(wire.VERB_BEGIN, {"image": "g", "digest": "ab" * 32, "size": 6})
+    for path in ("/etc/x", "../x", "a/../../x", ""):
+        assert host.send(wire.VERB_FILE, {"path": path, "size": 1, "sha": ""})[0] == wire.STATUS_BAD_VALUE, path
+    host.board.close()
+
+
+def test_what_does_not_fit_is_refused_and_the_old_version_stays():
+    host = Host()
+    host.deploy("g", _files(version="old"))
+    status, answer = host.deploy("g", _files(version="new", mem_max=10**9), digest="cd" * 32)
+    assert status == wire.STATUS_REFUSED and "memory.max" in answer["error"], answer
+    assert host.board.commands.store.load("g", 1).spec["version"] == "old"
+    assert host.kernel.lifecycle.alive(host.kernel.lifecycle.find("g"))
+    host.board.close()
+
+
+def test_an_image_without_its_manifest_is_refused():
+    host = Host()
+    status, answer = host.deploy("g", {"main.py": b"x"})
+    assert status == wire.STATUS_BAD_VALUE and "guest.json" in answer["error"], answer
+    host.board.close()
+
+
+def test_quotas_of_a_live_guest_can_be_changed():
+    host = Host()
+    host.deploy("g", _files())
+    host.board.run(20)
+    assert host.send(wire.VERB_SET, {"g": "g", "cpu_max_us": 5000, "mem_max": 40000})[0] == 0
+    guest = host.kernel.lifecycle.find("g")
+    assert guest.limit.max_us == 5000 and guest.mem_max == 40000
+    for bad in ({"cpu_max_us": -1}, {"weight": None}, {"name": "x"}, {"mem_max": "1"}):
+        bad["g"] = "g"
+        assert host.send(wire.VERB_SET, bad)[0] == wire.STATUS_BAD_VALUE, bad
+    assert host.send(wire.VERB_SET, {"g": "g", "mem_max": 10**9})[0] == wire.STATUS_REFUSED
+    assert host.send(wire.VERB_SET, {"g": "g", "cpu_max_us": None})[0] == 0
+    assert guest.limit.max_us < 0
+    host.board.close()
+
+
+def test_a_board_that_is_full_says_so():
+    host = Host()
+    for i in range(host.kernel.capacity):
+        host.board.guest("g%d" % i, _MAIN)
+    files = _files()
+    status, answer = host.deploy("more", files)
+    assert status == wire.STATUS_REFUSED and str(host.kernel.capacity) in answer["error"], answer
+    host.board.close()
+
+
+def test_why_fits_a_reply_and_tells_the_last_fault():
+    host = Host()
+    source = "import asyncio\nasync def main():\n" + "    print('x' * 190)\n" * 20 + "    await asyncio.sleep_ms(1)\n    1 // 0\n"
+    guest = host.board.guest("g", source)
+    host.board.end(guest)
+    status, answer = host.send(wire.VERB_WHY, {"g": "g"})
+    assert status == 0 and answer["reason"] == "exception" and "ZeroDivisionError" in answer["what"]
+    assert answer["where"].startswith("g/main.py:24 in main"), answer
+    assert answer["logs"]
+    assert len(host.kernel.telemetry.replies[-1]) <= wire.MAX_PAYLOAD
+    host.board.close()
+
+
+def test_logs_come_in_pages_without_gap():
+    host = Host()
+    guest = host.board.guest("g", "import asyncio\nasync def main():\n    for i in range(40): print('line %d %s' % (i, 'x' * 30))\n    await asyncio.sleep_ms(1)\n")
+    host.board.end(guest)
+    at = 0
+    seen = []
+    while True:
+        status, answer = host.send(wire.VERB_LOGS, {"g": "g", "from": at})
+        assert len(host.kernel.telemetry.replies[-1]) <= wire.MAX_PAYLOAD
+        if not answer["lines"]:
+            break
+        seen += answer["lines"]
+        at = answer["next"]
+    assert [line.split()[1] for line in seen] == [str(i) for i in range(40 - len(seen), 40)], seen
+    assert len(seen) > 20
+    host.board.close()
+
+
+def test_installed_guests_start_at_boot():
+    host = Host()
+    host.deploy("g", _files())
+    host.deploy("h", _files(autostart=False))
+    kernel = host.kernel
+    for instance in list(kernel.instances):
+        kernel.lifecycle.remove(instance)
+    host.board.commands.boot()
+    states = sorted((i.name, i.state) for i in kernel.instances)
+    assert states[0][0] == "g.0" and states[0][1] != wire.STATE_STOPPED
+    assert states[1] == ("h.0", wire.STATE_STOPPED)
+    host.board.close()
