@@ -35,13 +35,16 @@ def refuse(spec, others, heap):
         room = _MILLION - AGENT_RESERVE_PPM - reserved
         if wanted > room:
             return (
-                "cpu.min asks for %s, %s of the CPU is free to reserve" % (_percent(wanted), _percent(max(0, room))),
+                "cpu.min asks for %s, %s of the CPU is free to reserve"
+                % (_percent(wanted), _percent(max(0, room))),
                 "lower cpu.min of this guest or of another; see guesthouse ps",
             )
     if spec["cpu_max_us"]:
         wanted = share_ppm(spec["cpu_max_us"], spec["cpu_period_us"])
         if wanted > _MILLION:
-            return "cpu.max is %s of a board with one CPU" % _percent(wanted), "ask for 100 % at most"
+            return "cpu.max is %s of a board with one CPU" % _percent(
+                wanted
+            ), "ask for 100 % at most"
         room = OVERSUBSCRIPTION_CPU_PPM - limited
         if wanted > room:
             return (
@@ -52,13 +55,15 @@ def refuse(spec, others, heap):
     wanted = spec["mem_max"] or 0
     if wanted > heap:
         return (
-            "memory.max of %d bytes is above the %d bytes that this board has for guests" % (wanted, heap),
+            "memory.max of %d bytes is above the %d bytes that this board has for guests"
+            % (wanted, heap),
             "ask for %dk or less" % (heap // 1024),
         )
     room = heap // 1000 * (OVERSUBSCRIPTION_RAM_PPM // 1000) - ram
     if wanted > room:
         return (
-            "the memory limits would sum to %d bytes, oversubscription allows %d" % (ram + wanted, ram + room),
+            "the memory limits would sum to %d bytes, oversubscription allows %d"
+            % (ram + wanted, ram + room),
             "a memory.max of %dk fits" % (max(0, room) // 1024),
         )
     return None

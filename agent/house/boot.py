@@ -56,13 +56,19 @@ def assemble(port, heap_port, root, name):
     ] + [(wire.TEXT_MECHANISM, "%s: %s" % (test, reason or "ok")) for test, reason in tests]
     kernel.summary = Summary(kernel, identity)
     answer = {
-        "wire": wire.VERSION, "agent": VERSION, "boot": boot_id, "board": name, "firmware": firmware(), "root": root,
-    }  # fmt: skip
+        "wire": wire.VERSION,
+        "agent": VERSION,
+        "boot": boot_id,
+        "board": name,
+        "firmware": firmware(),
+        "root": root,
+    }
     commands = Commands(kernel, Store(root), answer)
     kernel.link = Link(kernel, commands)
     loop.install(current, kernel.lifecycle.report)
     hooks.install()
-    sys.modules["gc"] = GuestCollector(table, kernel.running_owner)
+    collector = GuestCollector(table, kernel.running_owner)
+    sys.modules["gc"] = collector  # type: ignore[assignment]
     port.open_serial()
     return kernel, commands
 

@@ -14,9 +14,16 @@ for _name in dir(wire):
         _REASON_NAMES[getattr(wire, _name)] = _name[7:].lower().replace("_", "-")
 
 _SETTABLE = (
-    "cpu_max_us", "cpu_period_us", "cpu_min_us", "cpu_min_period_us", "weight", "slice_max_us",
-    "mem_min", "mem_high", "mem_max",
-)  # fmt: skip
+    "cpu_max_us",
+    "cpu_period_us",
+    "cpu_min_us",
+    "cpu_min_period_us",
+    "weight",
+    "slice_max_us",
+    "mem_min",
+    "mem_high",
+    "mem_max",
+)
 _MAY_BE_NONE = ("cpu_max_us", "cpu_min_us", "cpu_min_period_us", "mem_min", "mem_high", "mem_max")
 
 # A reply is one frame; this much is left for log lines beside the rest.
@@ -62,7 +69,10 @@ class Commands:
         except deploy.Failed as failed:
             return failed.status, failed.answer
         except (KeyError, TypeError) as error:
-            return wire.STATUS_BAD_VALUE, {"error": "a field is missing or of the wrong type: %s" % error, "hint": ""}
+            return wire.STATUS_BAD_VALUE, {
+                "error": "a field is missing or of the wrong type: %s" % error,
+                "hint": "",
+            }
 
     def instance(self, body):
         name = body["g"]
@@ -70,9 +80,11 @@ class Commands:
         if instance is None:
             there = ", ".join([i.name for i in self.kernel.instances])
             raise deploy.Failed(
-                wire.STATUS_NO_SUCH_GUEST, "no guest named %s" % name,
-                "on this board: " + (there[:300] or "none; deploy one with guesthouse deploy FOLDER"),
-            )  # fmt: skip
+                wire.STATUS_NO_SUCH_GUEST,
+                "no guest named %s" % name,
+                "on this board: "
+                + (there[:300] or "none; deploy one with guesthouse deploy FOLDER"),
+            )
         return instance
 
     # --- attach ---
@@ -151,8 +163,12 @@ class Commands:
             if key == "g":
                 continue
             value = body[key]
-            if key not in _SETTABLE or not (isinstance(value, int) and value > 0 or value is None and key in _MAY_BE_NONE):
-                raise deploy.Failed(wire.STATUS_BAD_VALUE, "%s cannot be set to %r" % (key, value), "")
+            if key not in _SETTABLE or not (
+                isinstance(value, int) and value > 0 or value is None and key in _MAY_BE_NONE
+            ):
+                raise deploy.Failed(
+                    wire.STATUS_BAD_VALUE, "%s cannot be set to %r" % (key, value), ""
+                )
             spec[key] = value
         self.admit(spec, instance)
         now = self.kernel.port.ticks_ms()
@@ -182,7 +198,7 @@ class Commands:
         limits = {}
         for key in ("cpu_max_us", "cpu_period_us", "slice_max_us", "mem_max"):
             limits[key] = spec[key]
-        first, lines = instance.log.lines(max(0, instance.log.next - 5), _LOG_ROOM)
+        _, lines = instance.log.lines(max(0, instance.log.next - 5), _LOG_ROOM)
         while lines and sum([len(line) + 4 for line in lines]) > _LOG_ROOM:
             lines.pop(0)
         return {
@@ -236,9 +252,10 @@ class Commands:
         self.admit(candidate.spec, old)
         if old is None and len(self.kernel.instances) >= self.kernel.capacity:
             raise deploy.Failed(
-                wire.STATUS_REFUSED, "the board holds %d guests at most" % self.kernel.capacity,
+                wire.STATUS_REFUSED,
+                "the board holds %d guests at most" % self.kernel.capacity,
                 "remove one with guesthouse rm",
-            )  # fmt: skip
+            )
         under_way.commit()
         if old is not None:
             lifecycle.remove(old)
@@ -253,7 +270,9 @@ class Commands:
         try:
             return self.store.read(name, folder, self.deploy.digest, 0)
         except BadImage as error:
-            raise deploy.Failed(wire.STATUS_BAD_VALUE, str(error), "deploy it with guesthouse deploy")
+            raise deploy.Failed(
+                wire.STATUS_BAD_VALUE, str(error), "deploy it with guesthouse deploy"
+            )
 
     # Makes the instance of an installed image. Raises BadImage.
     def install(self, name):
@@ -270,6 +289,8 @@ class Commands:
                 self.kernel.telemetry.say(wire.BOARD, wire.TEXT_ERROR, str(error))
                 continue
             if instance is None:
-                self.kernel.telemetry.say(wire.BOARD, wire.TEXT_ERROR, "%s: the board is full" % name)
+                self.kernel.telemetry.say(
+                    wire.BOARD, wire.TEXT_ERROR, "%s: the board is full" % name
+                )
             elif instance.spec["autostart"]:
                 self.kernel.lifecycle.start(instance, wire.REASON_BOOT)

@@ -66,7 +66,9 @@ class Deploy:
         if self.name is None:
             raise Failed(wire.STATUS_WRONG_STATE, "no deploy is under way", "begin it again")
         if path.startswith("/") or ".." in path.split("/") or not path:
-            raise Failed(wire.STATUS_BAD_VALUE, "the path %s leaves the image" % path, "use relative paths")
+            raise Failed(
+                wire.STATUS_BAD_VALUE, "the path %s leaves the image" % path, "use relative paths"
+            )
         self.files += 1
         if self.files > _FILES:
             raise Failed(wire.STATUS_BAD_VALUE, "more than %d files" % _FILES, "deploy fewer files")
@@ -91,14 +93,19 @@ class Deploy:
         if offset != self.got or self.got + len(data) > self.size or self.stream is None:
             raise Failed(
                 wire.STATUS_WRONG_STATE,
-                "%s: a chunk at %d, %d of %d bytes are there" % (self.path, offset, self.got, self.size),
+                "%s: a chunk at %d, %d of %d bytes are there"
+                % (self.path, offset, self.got, self.size),
                 "begin the deploy again",
             )
         try:
             self.stream.write(data)
         except OSError as error:
             self.abort()
-            raise Failed(wire.STATUS_NO_SPACE, "the board's file system: %s" % error, "remove a guest with guesthouse rm")
+            raise Failed(
+                wire.STATUS_NO_SPACE,
+                "the board's file system: %s" % error,
+                "remove a guest with guesthouse rm",
+            )
         self.hash.update(data)
         self.got += len(data)
         if self.got == self.size:

@@ -59,7 +59,7 @@ class every:
                 next_release = ticks_add(next_release, gone * self.period_us)
             self.release = next_release
         if ticks_diff(now, self.published) > _PUBLISH_MS * 1000 or self.releases == 0:
-            self.published = now
+            self.published = now  # type: ignore[assignment]
             self.tell()
         while True:
             left = ticks_diff(self.release, ticks_us())

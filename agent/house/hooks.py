@@ -36,10 +36,10 @@ class Hooks:
         self.root = root
 
     def install(self):
-        builtins.print = self.print
+        builtins.print = self.print  # type: ignore[assignment]
         builtins.open = self.open
         guest.publish = self.publish
-        sys.modules["_thread"] = _NoThreads
+        sys.modules["_thread"] = _NoThreads  # type: ignore[assignment]
 
     def remove(self):
         builtins.print = _print
@@ -84,7 +84,13 @@ class Hooks:
         telemetry = self.telemetry
         instance.metrics += 1
         telemetry.put(
-            telemetry.text, wire.RECORD_METRIC, instance.id, wire.BODY_METRIC, name, value, instance.metrics
+            telemetry.text,
+            wire.RECORD_METRIC,
+            instance.id,
+            wire.BODY_METRIC,
+            name,
+            value,
+            instance.metrics,
         )
 
     # --- open: a guest's relative paths lie in its own folders ---

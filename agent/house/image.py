@@ -99,7 +99,9 @@ class Store:
 
     # Makes the folder the current version of the image.
     def switch(self, name, folder, digest):
-        write_whole(self.folder + "/" + name + ".ref", json.dumps({"dir": folder, "digest": digest}))
+        write_whole(
+            self.folder + "/" + name + ".ref", json.dumps({"dir": folder, "digest": digest})
+        )
 
     def remove(self, name):
         try:
@@ -128,8 +130,24 @@ class Store:
 
 
 _KEYS = (
-    "name", "entry", "autostart", "criticality", "trust",
-    "cpu_max_us", "cpu_period_us", "cpu_min_us", "cpu_min_period_us", "weight", "slice_max_us", "on_overrun",
-    "mem_min", "mem_high", "mem_max", "storage_max",
-    "restart", "backoff_min_s", "backoff_max_s", "load_max_us",
-)  # fmt: skip
+    "name",
+    "entry",
+    "autostart",
+    "criticality",
+    "trust",
+    "cpu_max_us",
+    "cpu_period_us",
+    "cpu_min_us",
+    "cpu_min_period_us",
+    "weight",
+    "slice_max_us",
+    "on_overrun",
+    "mem_min",
+    "mem_high",
+    "mem_max",
+    "storage_max",
+    "restart",
+    "backoff_min_s",
+    "backoff_max_s",
+    "load_max_us",
+)

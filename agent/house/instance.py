@@ -11,7 +11,11 @@ from .restart import RestartPolicy
 _LOG_RATE = const(50)  # lines a second that reach the host
 _LOG_BURST = const(100)
 
-_RESTART = {"never": wire.RESTART_NEVER, "on-failure": wire.RESTART_ON_FAILURE, "always": wire.RESTART_ALWAYS}
+_RESTART = {
+    "never": wire.RESTART_NEVER,
+    "on-failure": wire.RESTART_ON_FAILURE,
+    "always": wire.RESTART_ALWAYS,
+}
 
 
 class Instance:
@@ -28,7 +32,9 @@ class Instance:
         self.reservation = Reservation(
             spec["cpu_min_us"], (spec["cpu_min_period_us"] or spec["cpu_period_us"]) // 1000, now
         )
-        self.restart = RestartPolicy(_RESTART[spec["restart"]], spec["backoff_min_s"], spec["backoff_max_s"])
+        self.restart = RestartPolicy(
+            _RESTART[spec["restart"]], spec["backoff_min_s"], spec["backoff_max_s"]
+        )
         self.load_max_us = spec["load_max_us"] or max(port.LOAD_MAX_US, spec["slice_max_us"])
         self.apply_spec()
 

@@ -34,6 +34,7 @@ class Kernel:
         self.hooks = hooks
         self.current = current  # item 0: the instance that runs, None in the agent
         self.instances = []
+        self.capacity = 0  # instances at most; set by boot
         self.lifecycle = Lifecycle(self)
         self.link = None  # set by boot: reads commands, writes frames
         self.summary = None
@@ -142,7 +143,12 @@ class Kernel:
         ms = min(ms, self.summary.due_ms())
         if self.telemetry.pending:
             ms = min(ms, _RETRY_MS)
-        if ms <= 0 or not self.running or self.runnable.peek() is not None or self.reserved.peek() is not None:
+        if (
+            ms <= 0
+            or not self.running
+            or self.runnable.peek() is not None
+            or self.reserved.peek() is not None
+        ):
             return
         if self.armed:
             self.armed = False
@@ -176,7 +182,9 @@ class Kernel:
                 self.lifecycle.start(instance, wire.REASON_RETRY)
             else:
                 if instance.state == wire.STATE_THROTTLED:
-                    instance.throttled.add(self.port.ticks_us() - instance.throttled_since & TICKS_MASK)
+                    instance.throttled.add(
+                        self.port.ticks_us() - instance.throttled_since & TICKS_MASK
+                    )
                 self.requeue(instance)
 
     # The next to run: reservations by deadline, then the rest by weighted virtual time.

@@ -12,9 +12,13 @@ from .wire import AGENT, FIRST_GUEST
 
 _GRACE_MS = const(1000)  # for a guest that was asked to stop
 _ALIVE = (
-    wire.STATE_LOADING, wire.STATE_READY, wire.STATE_RUNNING, wire.STATE_WAITING, wire.STATE_THROTTLED,
+    wire.STATE_LOADING,
+    wire.STATE_READY,
+    wire.STATE_RUNNING,
+    wire.STATE_WAITING,
+    wire.STATE_THROTTLED,
     wire.STATE_SUSPENDED,
-)  # fmt: skip
+)
 
 # Starting the same image again cannot help.
 _HOPELESS = (wire.REASON_SYNTAX, wire.REASON_NO_MAIN)
@@ -105,14 +109,20 @@ class Lifecycle:
             if isinstance(kernel.error, Exception) and not isinstance(kernel.error, StopIteration):
                 self.report(instance, "in its event loop", kernel.error)
             return True
-        if task is not instance.main and isinstance(kernel.error, (loop.core.CancelledError, Exception)):
+        if task is not instance.main and isinstance(
+            kernel.error, (loop.core.CancelledError, Exception)
+        ):
             instance.queue.push(loop.new_task(loop.Finish(task, kernel.error, kernel.thrown)))
             return True
         is_main = task is instance.main
         task = None
         if is_main and isinstance(kernel.error, StopIteration):
             self.end(instance, wire.STATE_EXITED, wire.REASON_RETURNED)
-        elif is_main and isinstance(kernel.error, loop.core.CancelledError) and instance.stopping is not None:
+        elif (
+            is_main
+            and isinstance(kernel.error, loop.core.CancelledError)
+            and instance.stopping is not None
+        ):
             self.end(instance, wire.STATE_STOPPED, instance.then or wire.REASON_STOP)
         else:
             self.crashed(instance)
@@ -148,7 +158,12 @@ class Lifecycle:
             self.end(instance, wire.STATE_EXITED if good else wire.STATE_FAILED, wire.REASON_EXIT)
         elif isinstance(error, MemoryError):
             error = None
-            self.end(instance, wire.STATE_FAILED, wire.REASON_HEAP_FULL, table.counts[instance.owner] * table.block)
+            self.end(
+                instance,
+                wire.STATE_FAILED,
+                wire.REASON_HEAP_FULL,
+                table.counts[instance.owner] * table.block,
+            )
         else:
             error = None
             self.end(instance, wire.STATE_FAILED, wire.REASON_EXCEPTION)
@@ -176,9 +191,23 @@ class Lifecycle:
             instance.overruns += 1
             instance.kills += 1
             if instance.loading is not None:
-                self.end(instance, wire.STATE_KILLED, wire.REASON_LOAD_OVERRUN, used, instance.load_max_us, hits)
+                self.end(
+                    instance,
+                    wire.STATE_KILLED,
+                    wire.REASON_LOAD_OVERRUN,
+                    used,
+                    instance.load_max_us,
+                    hits,
+                )
             else:
-                self.end(instance, wire.STATE_KILLED, wire.REASON_OVERRUN, used, instance.slice_max_us, hits)
+                self.end(
+                    instance,
+                    wire.STATE_KILLED,
+                    wire.REASON_OVERRUN,
+                    used,
+                    instance.slice_max_us,
+                    hits,
+                )
         elif reason == wire.REASON_STOP or reason == wire.REASON_RESTART:
             self.end(instance, wire.STATE_STOPPED, reason)
         else:
@@ -286,6 +315,14 @@ class Lifecycle:
     def fault(self, error):
         self.kernel.clock.advance()
         self.kernel.telemetry.transition(
-            AGENT, 0, 0, wire.REASON_AGENT_FAULT, self.kernel.faults, 0, 0, where(error, "<none>"), what(error)
+            AGENT,
+            0,
+            0,
+            wire.REASON_AGENT_FAULT,
+            self.kernel.faults,
+            0,
+            0,
+            where(error, "<none>"),
+            what(error),
         )
-        sys.print_exception(error, sys.stderr)
+        sys.print_exception(error, sys.stderr)  # type: ignore[arg-type]

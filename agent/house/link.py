@@ -59,11 +59,17 @@ class Link:
         try:
             data = binascii.a2b_base64(bytes(memoryview(self.line)[:n]))
             end = len(data) - 4
-            if end < wire.COMMAND_HEADER_SIZE or struct.unpack_from("<I", data, end)[0] != binascii.crc32(data[:end]):
+            if end < wire.COMMAND_HEADER_SIZE or struct.unpack_from("<I", data, end)[
+                0
+            ] != binascii.crc32(data[:end]):
                 raise ValueError
         except ValueError:
             self.damaged += 1
-            telemetry.reply(0, wire.STATUS_DAMAGED, b'{"error":"the command was damaged on the line","hint":"send it again"}')
+            telemetry.reply(
+                0,
+                wire.STATUS_DAMAGED,
+                b'{"error":"the command was damaged on the line","hint":"send it again"}',
+            )
             return
         self.commands += 1
         verb, _, ident = struct.unpack_from(wire.COMMAND_HEADER, data)
@@ -77,14 +83,20 @@ class Link:
             except ValueError:
                 body = None
         if body is None or (verb != wire.VERB_PUT and not isinstance(body, dict)):
-            status, answer = wire.STATUS_BAD_VALUE, {"error": "the command's body is not a JSON object", "hint": ""}
+            status, answer = (
+                wire.STATUS_BAD_VALUE,
+                {"error": "the command's body is not a JSON object", "hint": ""},
+            )
         else:
             try:
                 status, answer = self.handle(verb, body)
             except Exception as error:  # one command's fault is that command's answer
                 self.kernel.lifecycle.fault(error)
                 status = wire.STATUS_AGENT_ERROR
-                answer = {"error": "the agent failed: %r" % error, "hint": "this is a bug of the agent; the guests go on"}
+                answer = {
+                    "error": "the agent failed: %r" % error,
+                    "hint": "this is a bug of the agent; the guests go on",
+                }
         self.last_id = ident
         self.last_reply = (ident, status, json.dumps(answer).encode())
         telemetry.reply(*self.last_reply)

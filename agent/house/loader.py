@@ -31,5 +31,7 @@ def load(instance):
         raise NoMain("main.py has no main(): write `async def main():`")
     made = main()
     if not hasattr(made, "send"):
-        raise NoMain("main() returned %s: make it `async def main()` or a generator" % type(made).__name__)
+        raise NoMain(
+            "main() returned %s: make it `async def main()` or a generator" % type(made).__name__
+        )
     return made

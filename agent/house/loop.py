@@ -113,7 +113,7 @@ class Poll(Errand):
         streams.wait_io_event(0)
         if streams.map:
             core._task_queue.push(core.cur_task, ticks_add(ticks_ms(), _POLL_MS))
-            return None
+            return
         self.instance.polling = False
         raise StopIteration
 

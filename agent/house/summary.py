@@ -68,9 +68,20 @@ class Summary:
         telemetry = kernel.telemetry
         table = kernel.table
         telemetry.put(
-            telemetry.state, wire.RECORD_BOOT, BOARD, wire.BODY_BOOT, wire.VERSION, 0, 0, kernel.capacity,
-            table.total * table.block, kernel.port.LOAD_MAX_US, 900000, 2000000, 2000000,
-        )  # fmt: skip
+            telemetry.state,
+            wire.RECORD_BOOT,
+            BOARD,
+            wire.BODY_BOOT,
+            wire.VERSION,
+            0,
+            0,
+            kernel.capacity,
+            table.total * table.block,
+            kernel.port.LOAD_MAX_US,
+            900000,
+            2000000,
+            2000000,
+        )
         for kind, text in self.identity:
             telemetry.say(BOARD, kind, text, 0, telemetry.state)
 
@@ -85,29 +96,57 @@ class Summary:
             flags |= wire.INSTANCE_SUSPEND
         self.put_instance(instance, flags)
         telemetry.put(
-            ring, wire.RECORD_CPU_QUOTA, instance.id, wire.BODY_CPU_QUOTA,
-            _optional(spec["cpu_max_us"]), spec["cpu_period_us"],
-            _optional(spec["cpu_min_us"]), _optional(spec["cpu_min_period_us"]),
-            spec["slice_max_us"], spec["weight"], 0,
-        )  # fmt: skip
+            ring,
+            wire.RECORD_CPU_QUOTA,
+            instance.id,
+            wire.BODY_CPU_QUOTA,
+            _optional(spec["cpu_max_us"]),
+            spec["cpu_period_us"],
+            _optional(spec["cpu_min_us"]),
+            _optional(spec["cpu_min_period_us"]),
+            spec["slice_max_us"],
+            spec["weight"],
+            0,
+        )
         telemetry.put(
-            ring, wire.RECORD_MEM_QUOTA, instance.id, wire.BODY_MEM_QUOTA,
-            _optional(spec["mem_min"]), _optional(spec["mem_high"]), _optional(spec["mem_max"]),
-            _optional(spec["storage_max"]), instance.load_max_us, spec["backoff_min_s"], spec["backoff_max_s"],
-        )  # fmt: skip
+            ring,
+            wire.RECORD_MEM_QUOTA,
+            instance.id,
+            wire.BODY_MEM_QUOTA,
+            _optional(spec["mem_min"]),
+            _optional(spec["mem_high"]),
+            _optional(spec["mem_max"]),
+            _optional(spec["storage_max"]),
+            instance.load_max_us,
+            spec["backoff_min_s"],
+            spec["backoff_max_s"],
+        )
         telemetry.say(
-            instance.id, wire.TEXT_VERSION, "%s %s" % (spec.get("version", ""), instance.image.digest), 0, ring
+            instance.id,
+            wire.TEXT_VERSION,
+            "%s %s" % (spec.get("version", ""), instance.image.digest),
+            0,
+            ring,
         )
 
     def put_instance(self, instance, flags):
         telemetry = self.kernel.telemetry
         spec = instance.spec
         telemetry.put(
-            telemetry.state, wire.RECORD_INSTANCE, instance.id, wire.BODY_INSTANCE,
-            instance.image.id, instance.index, instance.state, flags, spec["criticality"],
-            _POLICY.index(spec["restart"]), 0, bytes.fromhex(instance.image.digest[:8]),
+            telemetry.state,
+            wire.RECORD_INSTANCE,
+            instance.id,
+            wire.BODY_INSTANCE,
+            instance.image.id,
+            instance.index,
+            instance.state,
+            flags,
+            spec["criticality"],
+            _POLICY.index(spec["restart"]),
+            0,
+            bytes.fromhex(instance.image.digest[:8]),
             instance.image.name.encode(),
-        )  # fmt: skip
+        )
 
     # An instance was removed.
     def gone(self, instance):
@@ -134,14 +173,30 @@ class Summary:
         table = kernel.table
         block = table.block
         telemetry.put(
-            ring, wire.RECORD_HEAP, BOARD, wire.BODY_HEAP, table.total * block, table.counts[0] * block,
-            table.counts[AGENT] * block, self.collections, self.longest_us, table.largest_free() * block,
-        )  # fmt: skip
+            ring,
+            wire.RECORD_HEAP,
+            BOARD,
+            wire.BODY_HEAP,
+            table.total * block,
+            table.counts[0] * block,
+            table.counts[AGENT] * block,
+            self.collections,
+            self.longest_us,
+            table.largest_free() * block,
+        )
         link = kernel.link
         telemetry.put(
-            ring, wire.RECORD_LINK, BOARD, wire.BODY_LINK, telemetry.bytes_sent, telemetry.batches,
-            telemetry.stalls, link.commands, link.damaged, link.discarded,
-        )  # fmt: skip
+            ring,
+            wire.RECORD_LINK,
+            BOARD,
+            wire.BODY_LINK,
+            telemetry.bytes_sent,
+            telemetry.batches,
+            telemetry.stalls,
+            link.commands,
+            link.damaged,
+            link.discarded,
+        )
         kernel.bill_agent()
         kernel.clock.advance()
         clock = kernel.clock
@@ -150,12 +205,29 @@ class Summary:
         stolen = kernel.stolen
         cost = telemetry.cost
         telemetry.put(
-            ring, wire.RECORD_TIME, BOARD, wire.BODY_TIME, agent.s, agent.us, idle.s, idle.us, stolen.s, stolen.us,
-        )  # fmt: skip
+            ring,
+            wire.RECORD_TIME,
+            BOARD,
+            wire.BODY_TIME,
+            agent.s,
+            agent.us,
+            idle.s,
+            idle.us,
+            stolen.s,
+            stolen.us,
+        )
         telemetry.put(
-            ring, wire.RECORD_TIME_MORE, BOARD, wire.BODY_TIME_MORE, clock.s, clock.us,
-            guests_s + guests_us // 1000000, guests_us % 1000000, cost.s, cost.us,
-        )  # fmt: skip
+            ring,
+            wire.RECORD_TIME_MORE,
+            BOARD,
+            wire.BODY_TIME_MORE,
+            clock.s,
+            clock.us,
+            guests_s + guests_us // 1000000,
+            guests_us % 1000000,
+            cost.s,
+            cost.us,
+        )
 
     def tell_usage(self, instance, us, period):
         kernel = self.kernel
@@ -174,20 +246,45 @@ class Summary:
             throttled.add(us - instance.throttled_since & TICKS_MASK)
             instance.throttled_since = us
         telemetry.put(
-            ring, wire.RECORD_CPU, instance.id, wire.BODY_CPU, instance.cpu.s, instance.cpu.us,
-            throttled.s, throttled.us, instance.slices,
-            min(10000, waited * 100 // max(1, period // 100)), instance.state, instance.reason,
-        )  # fmt: skip
+            ring,
+            wire.RECORD_CPU,
+            instance.id,
+            wire.BODY_CPU,
+            instance.cpu.s,
+            instance.cpu.us,
+            throttled.s,
+            throttled.us,
+            instance.slices,
+            min(10000, waited * 100 // max(1, period // 100)),
+            instance.state,
+            instance.reason,
+        )
         blocks = table.counts[instance.owner]
         telemetry.put(
-            ring, wire.RECORD_MEM, instance.id, wire.BODY_MEM, blocks * block, instance.peak_blocks * block,
-            _optional(instance.mem_max), min(instance.collections, SATURATED), wire.MEM_EXACT if table.exact else 0, 0,
+            ring,
+            wire.RECORD_MEM,
+            instance.id,
+            wire.BODY_MEM,
+            blocks * block,
+            instance.peak_blocks * block,
+            _optional(instance.mem_max),
+            min(instance.collections, SATURATED),
+            wire.MEM_EXACT if table.exact else 0,
+            0,
             table.allocated[instance.owner] * block,
-        )  # fmt: skip
+        )
         telemetry.put(
-            ring, wire.RECORD_COUNTS, instance.id, wire.BODY_COUNTS, instance.overruns, instance.kills,
-            instance.restarts, instance.failures, instance.log_dropped, instance.longest_us,
-        )  # fmt: skip
+            ring,
+            wire.RECORD_COUNTS,
+            instance.id,
+            wire.BODY_COUNTS,
+            instance.overruns,
+            instance.kills,
+            instance.restarts,
+            instance.failures,
+            instance.log_dropped,
+            instance.longest_us,
+        )
 
     # A collection took `us` and freed `blocks`.
     def collected(self, instance, us, blocks):
@@ -200,6 +297,16 @@ class Summary:
             self.longest_us = us
         if telemetry.trace:
             telemetry.put(
-                telemetry.trace_ring, wire.RECORD_BLACKOUT, instance.id, wire.BODY_BLACKOUT, wire.BLACKOUT_COLLECT,
-                0, 0, us, blocks * table.block, table.counts[0] * table.block, 0, 0,
-            )  # fmt: skip
+                telemetry.trace_ring,
+                wire.RECORD_BLACKOUT,
+                instance.id,
+                wire.BODY_BLACKOUT,
+                wire.BLACKOUT_COLLECT,
+                0,
+                0,
+                us,
+                blocks * table.block,
+                table.counts[0] * table.block,
+                0,
+                0,
+            )

@@ -96,7 +96,9 @@ class Telemetry:
         for i in range(count):
             at = ring.offset(i)
             struct.pack_into(_HEAD, ring.data, at, wire.RECORD_TEXT, owner, second, clock.us)
-            struct.pack_into(_TEXT, ring.data, at + 8, kind, i, count, ref, data[i * size : (i + 1) * size])
+            struct.pack_into(
+                _TEXT, ring.data, at + 8, kind, i, count, ref, data[i * size : (i + 1) * size]
+            )
         ring.commit(count)
         return True
 
@@ -117,7 +119,9 @@ class Telemetry:
     def pump(self):
         for _ in range(8):
             if self.pending:
-                n = self.port.serial_write(self.view[self.sent : self.sent + self.pending], self.pending)
+                n = self.port.serial_write(
+                    self.view[self.sent : self.sent + self.pending], self.pending
+                )
                 self.bytes_sent = (self.bytes_sent + n) & 0xFFFFFFF
                 self.sent += n
                 self.pending -= n
@@ -146,10 +150,20 @@ class Telemetry:
         clock.advance()
         state, summary, text, trace = self.rings
         struct.pack_into(
-            wire.BATCH_HEADER, frame, wire.FRAME_HEADER_SIZE, self.boot_id, self.next, clock.s, clock.us,
-            n, wire.BATCH_TRACE if self.trace else 0,
-            state.dropped, summary.dropped, text.dropped, trace.dropped,
-        )  # fmt: skip
+            wire.BATCH_HEADER,
+            frame,
+            wire.FRAME_HEADER_SIZE,
+            self.boot_id,
+            self.next,
+            clock.s,
+            clock.us,
+            n,
+            wire.BATCH_TRACE if self.trace else 0,
+            state.dropped,
+            summary.dropped,
+            text.dropped,
+            trace.dropped,
+        )
         self.next = (self.next + n) & 0xFFFFFFFF
         self.batches += 1
         self._seal(wire.FRAME_BATCH, at - wire.FRAME_HEADER_SIZE)

@@ -13,7 +13,7 @@ _FRAMES = 6  # innermost frames that are worth the room
 def where(error, agent, again=False):
     out = io.StringIO()
     sys.print_exception(error, out)
-    frames = []
+    frames = []  # type: list[str]
     last = ""
     for line in out.getvalue().split("\n"):
         if not line.startswith('  File "'):

@@ -146,7 +146,7 @@ def _on_timer(sig):
     t = ptr32(_now_h)
     used = (int(t[0]) * 1000000 + int(t[2]) // 1000 - int(p[_CPU0])) & 0xFFFFFFFF
     if used < limit:
-        wall = (int(ticks_us()) - int(p[_WALL0])) & 0x3FFFFFFF
+        wall = (int(ticks_us()) - int(p[_WALL0])) & 0x3FFFFFFF  # type: ignore[call-overload]
         stolen = wall - used
         if p[_FD]:
             n = int(_pread(int(p[_FD]), _stat_h, 64, 0))

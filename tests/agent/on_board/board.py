@@ -8,12 +8,30 @@ from house.image import make_folders, remove_tree
 from house.ports import unix, unix_heap
 
 _SPEC = {
-    "name": "", "version": "1", "entry": "async", "kind": "task", "autostart": True, "criticality": 5, "trust": "own",
-    "cpu_max_us": None, "cpu_period_us": 100000, "cpu_min_us": None, "cpu_min_period_us": None, "weight": 100,
-    "slice_max_us": 5000, "on_overrun": "kill", "mem_min": None, "mem_high": None, "mem_max": None,
-    "storage_max": None, "restart": "never", "backoff_min_s": 1, "backoff_max_s": 60, "load_max_us": None,
+    "name": "",
+    "version": "1",
+    "entry": "async",
+    "kind": "task",
+    "autostart": True,
+    "criticality": 5,
+    "trust": "own",
+    "cpu_max_us": None,
+    "cpu_period_us": 100000,
+    "cpu_min_us": None,
+    "cpu_min_period_us": None,
+    "weight": 100,
+    "slice_max_us": 5000,
+    "on_overrun": "kill",
+    "mem_min": None,
+    "mem_high": None,
+    "mem_max": None,
+    "storage_max": None,
+    "restart": "never",
+    "backoff_min_s": 1,
+    "backoff_max_s": 60,
+    "load_max_us": None,
     "devices": {},
-}  # fmt: skip
+}
 
 
 # The Unix port, but for its line.

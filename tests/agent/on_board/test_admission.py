@@ -7,8 +7,12 @@ _HEAP = 1000000
 
 def _spec(**keys):
     spec = {
-        "cpu_max_us": None, "cpu_period_us": 100000, "cpu_min_us": None, "cpu_min_period_us": None, "mem_max": None,
-    }  # fmt: skip
+        "cpu_max_us": None,
+        "cpu_period_us": 100000,
+        "cpu_min_us": None,
+        "cpu_min_period_us": None,
+        "mem_max": None,
+    }
     spec.update(keys)
     return spec
 

@@ -10,7 +10,12 @@ from board import _SPEC, Board
 from house import wire
 from house.image import exists
 
-_MAIN = "import asyncio\nasync def main():\n    while True:\n        await asyncio.sleep_ms(5)\n"
+_MAIN = """\
+import asyncio
+async def main():
+    while True:
+        await asyncio.sleep_ms(5)
+"""
 
 
 class Host:
@@ -182,7 +187,10 @@ def test_paths_do_not_leave_the_image():
     host = Host()
     host.send(wire.VERB_BEGIN, {"image": "g", "digest": "ab" * 32, "size": 6})
     for path in ("/etc/x", "../x", "a/../../x", ""):
-        assert host.send(wire.VERB_FILE, {"path": path, "size": 1, "sha": ""})[0] == wire.STATUS_BAD_VALUE, path
+        assert (
+            host.send(wire.VERB_FILE, {"path": path, "size": 1, "sha": ""})[0]
+            == wire.STATUS_BAD_VALUE
+        ), path
     host.board.close()
 
 
@@ -231,7 +239,11 @@ def test_a_board_that_is_full_says_so():
 
 def test_why_fits_a_reply_and_tells_the_last_fault():
     host = Host()
-    source = "import asyncio\nasync def main():\n" + "    print('x' * 190)\n" * 20 + "    await asyncio.sleep_ms(1)\n    1 // 0\n"
+    source = (
+        "import asyncio\nasync def main():\n"
+        + "    print('x' * 190)\n" * 20
+        + "    await asyncio.sleep_ms(1)\n    1 // 0\n"
+    )
     guest = host.board.guest("g", source)
     host.board.end(guest)
     status, answer = host.send(wire.VERB_WHY, {"g": "g"})
@@ -244,7 +256,15 @@ def test_why_fits_a_reply_and_tells_the_last_fault():
 
 def test_logs_come_in_pages_without_gap():
     host = Host()
-    guest = host.board.guest("g", "import asyncio\nasync def main():\n    for i in range(40): print('line %d %s' % (i, 'x' * 30))\n    await asyncio.sleep_ms(1)\n")
+    guest = host.board.guest(
+        "g",
+        """\
+import asyncio
+async def main():
+    for i in range(40): print('line %d %s' % (i, 'x' * 30))
+    await asyncio.sleep_ms(1)
+""",
+    )
     host.board.end(guest)
     at = 0
     seen = []

@@ -1,7 +1,8 @@
 # The CPU policy's promises, on a clock that the test turns.
 
-from house.cpu import Limit, Reservation
 from time import ticks_add
+
+from house.cpu import Limit, Reservation
 
 
 # Runs an instance that always has work, in slices of slice_us, for `ms`; returns us used.

@@ -24,7 +24,11 @@ def _ended(source, ms=5000, **spec):
 
 
 def test_async_main_runs_and_returns():
-    (state, reason, *_), instance = _ended("import asyncio\nasync def main():\n await asyncio.sleep_ms(20)\n")
+    (state, reason, *_), instance = _ended("""\
+import asyncio
+async def main():
+ await asyncio.sleep_ms(20)
+""")
     assert (state, reason) == (wire.STATE_EXITED, wire.REASON_RETURNED)
 
 
@@ -49,14 +53,26 @@ finally:
 
 def test_a_loop_object_works_as_asyncio_run_does():
     for call in ("loop.run_until_complete(main())", "loop.create_task(main())\nloop.run_forever()"):
-        source = "import asyncio\nasync def main():\n print('in')\n import sys\n sys.exit()\nloop = asyncio.get_event_loop()\n"
+        source = """\
+import asyncio
+async def main():
+ print('in')
+ import sys
+ sys.exit()
+loop = asyncio.get_event_loop()
+"""
         (state, reason, *_), instance = _ended(source + call, entry="run")
         assert (state, reason) == (wire.STATE_EXITED, wire.REASON_EXIT), (call, state, reason)
         assert instance.log.lines(0, 1000)[1] == ["in"]
 
 
 def test_a_plain_generator_is_a_guest():
-    source = "def main():\n for i in range(5):\n  yield 3\n print('five')\n"
+    source = """\
+def main():
+ for i in range(5):
+  yield 3
+ print('five')
+"""
     (state, reason, *_), instance = _ended(source, entry="generator")
     assert (state, reason) == (wire.STATE_EXITED, wire.REASON_RETURNED)
     assert instance.log.lines(0, 1000)[1] == ["five"]
@@ -126,7 +142,15 @@ async def main():
 
 def test_two_guests_have_two_loops():
     board = Board()
-    one = board.guest("one", "import asyncio\nasync def main():\n await asyncio.sleep_ms(1)\n raise asyncio.CancelledError\n")
+    one = board.guest(
+        "one",
+        """\
+import asyncio
+async def main():
+ await asyncio.sleep_ms(1)
+ raise asyncio.CancelledError
+""",
+    )
     two = board.guest("two", _TICKER)
     board.end(one)
     board.run(50)
@@ -137,9 +161,17 @@ def test_two_guests_have_two_loops():
 
 def test_two_guests_may_have_modules_of_one_name():
     board = Board()
-    source = "import asyncio\nimport helper\nasync def main():\n await asyncio.sleep_ms(5)\n import helper\n print(helper.NAME, helper.N)\n"
+    source = """\
+import asyncio
+import helper
+async def main():
+ await asyncio.sleep_ms(5)
+ import helper
+ print(helper.NAME, helper.N)
+"""
     guests = [
-        board.guest(name, source, files=(("helper.py", "NAME = '%s'\nN = [1]\n" % name),)) for name in ("one", "two")
+        board.guest(name, source, files=(("helper.py", "NAME = '%s'\nN = [1]\n" % name),))
+        for name in ("one", "two")
     ]
     board.run(300, lambda: all(g.state == wire.STATE_EXITED for g in guests))
     assert [g.log.lines(0, 100)[1] for g in guests] == [["one [1]"], ["two [1]"]]
@@ -169,7 +201,14 @@ async def main():
 
 def test_a_syntax_error_names_its_line_and_is_not_tried_again():
     board = Board()
-    guest = board.guest("g", "x = 1\ndef main(:\n", restart="on-failure")
+    guest = board.guest(
+        "g",
+        """\
+x = 1
+def main(:
+""",
+        restart="on-failure",
+    )
     state, reason, a, b, c, where, what = board.end(guest)
     assert (state, reason) == (wire.STATE_FAILED, wire.REASON_SYNTAX)
     assert where == "g/main.py:2", where
@@ -182,7 +221,10 @@ def test_no_main_says_what_to_write():
     end, _ = _ended("x = 1\n")
     assert end[:2] == (wire.STATE_FAILED, wire.REASON_NO_MAIN)
     assert "async def main()" in end[6]
-    end, _ = _ended("def main():\n return 5\n")
+    end, _ = _ended("""\
+def main():
+ return 5
+""")
     assert end[:2] == (wire.STATE_FAILED, wire.REASON_NO_MAIN)
 
 
@@ -193,14 +235,27 @@ def test_an_error_at_import_names_its_line():
 
 
 def test_a_hang_at_import_is_stopped():
-    end, instance = _ended("x = 1\nwhile True:\n    x += 1\n")
+    end, instance = _ended("""\
+x = 1
+while True:
+    x += 1
+""")
     assert end[:2] == (wire.STATE_KILLED, wire.REASON_LOAD_OVERRUN)
     assert end[5].startswith("g/main.py:"), end
     assert end[2] < 4 * instance.load_max_us
 
 
 def test_an_error_names_the_call_chain():
-    source = "import asyncio\ndef low():\n    return {}['k']\ndef high():\n    low()\nasync def main():\n    await asyncio.sleep_ms(1)\n    high()\n"
+    source = """\
+import asyncio
+def low():
+    return {}['k']
+def high():
+    low()
+async def main():
+    await asyncio.sleep_ms(1)
+    high()
+"""
     end, _ = _ended(source)
     assert end[:2] == (wire.STATE_FAILED, wire.REASON_EXCEPTION)
     assert end[5] == "g/main.py:3 in low < g/main.py:5 in high < g/main.py:8 in main", end
@@ -208,25 +263,93 @@ def test_an_error_names_the_call_chain():
 
 
 _HOSTILE = {
-    "loop": "    while True:\n        pass\n",
-    "except": "    while True:\n        try:\n            while True: pass\n        except BaseException: pass\n",
-    "bare": "    while True:\n        try:\n            while True: pass\n        except: continue\n",
-    "finally": "    try:\n        while True: pass\n    finally:\n        while True: pass\n",
-    "continue": "    while True:\n        try:\n            while True: pass\n        finally:\n            continue\n",
-    "nested": "    while True:\n        try:\n            try:\n                try:\n                    while True: pass\n                except: pass\n            except: pass\n        except: pass\n",
-    "exit": "    class E:\n        def __enter__(self): pass\n        def __exit__(self, *a): return True\n    while True:\n        with E():\n            while True: pass\n",
-    "alloc": "    l = []\n    while True:\n        l = [l[:10] for i in range(10)]\n",
-    "call": "    def f(): pass\n    while True:\n        try:\n            while True: f()\n        except BaseException: pass\n",
-    "sleep": "    import time\n    time.sleep(10)\n",
-    "generator": "    while True:\n        try:\n            sum(i for i in range(1000))\n        except BaseException: pass\n",
+    "loop": """
+    while True:
+        pass
+""",
+    "except": """
+    while True:
+        try:
+            while True: pass
+        except BaseException: pass
+""",
+    "bare": """
+    while True:
+        try:
+            while True: pass
+        except: continue
+""",
+    "finally": """
+    try:
+        while True: pass
+    finally:
+        while True: pass
+""",
+    "continue": """
+    while True:
+        try:
+            while True: pass
+        finally:
+            continue
+""",
+    "nested": """
+    while True:
+        try:
+            try:
+                try:
+                    while True: pass
+                except: pass
+            except: pass
+        except: pass
+""",
+    "exit": """
+    class E:
+        def __enter__(self): pass
+        def __exit__(self, *a): return True
+    while True:
+        with E():
+            while True: pass
+""",
+    "alloc": """
+    l = []
+    while True:
+        l = [l[:10] for i in range(10)]
+""",
+    "call": """
+    def f(): pass
+    while True:
+        try:
+            while True: f()
+        except BaseException: pass
+""",
+    "sleep": """
+    import time
+    time.sleep(10)
+""",
+    "generator": """
+    while True:
+        try:
+            sum(i for i in range(1000))
+        except BaseException: pass
+""",
 }
+
+
+_HOSTILE_MAIN = """\
+import asyncio
+def hostile():
+%s
+async def main():
+    await asyncio.sleep_ms(1)
+    hostile()
+"""
 
 
 # Nothing that the VM can interrupt outlives its slice by more than a little. The room is for a
 # busy machine; on an idle one all of them end within 0.2 ms of the deadline.
 def test_every_hostile_guest_is_stopped():
     for kind in _HOSTILE:
-        source = "import asyncio\ndef hostile():\n%sasync def main():\n    await asyncio.sleep_ms(1)\n    hostile()\n" % _HOSTILE[kind]
+        source = _HOSTILE_MAIN % _HOSTILE[kind]
         board = Board()
         other = board.guest("other", _TICKER)
         guest = board.guest("g", source)
@@ -242,13 +365,31 @@ def test_every_hostile_guest_is_stopped():
 
 # Recursion ends in the guest's own RuntimeError unless it swallows that.
 def test_recursion_is_stopped():
-    source = "import asyncio\ndef deep():\n    while True:\n        try:\n            deep()\n        except RuntimeError:\n            pass\nasync def main():\n    await asyncio.sleep_ms(1)\n    deep()\n"
+    source = """\
+import asyncio
+def deep():
+    while True:
+        try:
+            deep()
+        except RuntimeError:
+            pass
+async def main():
+    await asyncio.sleep_ms(1)
+    deep()
+"""
     end, _ = _ended(source)
     assert end[:2] == (wire.STATE_KILLED, wire.REASON_OVERRUN), end
 
 
 def test_a_guest_over_its_memory_is_ended_and_leaves_nothing():
-    source = "import asyncio\nasync def main():\n    l = []\n    while True:\n        l.append(bytearray(500))\n        await asyncio.sleep_ms(0)\n"
+    source = """\
+import asyncio
+async def main():
+    l = []
+    while True:
+        l.append(bytearray(500))
+        await asyncio.sleep_ms(0)
+"""
     board = Board()
     for _ in range(3):
         guest = board.guest("g", source, mem_max=32768)
@@ -262,13 +403,25 @@ def test_a_guest_over_its_memory_is_ended_and_leaves_nothing():
 
 
 def test_garbage_alone_is_no_reason_to_end_a_guest():
-    source = "import asyncio\nasync def main():\n    for i in range(300):\n        bytearray(2000)\n        await asyncio.sleep_ms(0)\n"
+    source = """\
+import asyncio
+async def main():
+    for i in range(300):
+        bytearray(2000)
+        await asyncio.sleep_ms(0)
+"""
     end, _ = _ended(source, mem_max=32768)
     assert end[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED), end
 
 
 def test_a_limit_holds_for_a_guest_that_always_has_work():
-    source = "import asyncio\nasync def main():\n    while True:\n        for i in range(500): pass\n        await asyncio.sleep_ms(0)\n"
+    source = """\
+import asyncio
+async def main():
+    while True:
+        for i in range(500): pass
+        await asyncio.sleep_ms(0)
+"""
     board = Board()
     guest = board.guest("g", source, cpu_max_us=10000)
     board.run(2000)
@@ -279,13 +432,25 @@ def test_a_limit_holds_for_a_guest_that_always_has_work():
 
 
 def test_a_task_that_nothing_can_wake_is_a_deadlock():
-    source = "import asyncio\nasync def main():\n    await asyncio.Event().wait()\n"
+    source = """\
+import asyncio
+async def main():
+    await asyncio.Event().wait()
+"""
     end, _ = _ended(source)
     assert end[:2] == (wire.STATE_FAILED, wire.REASON_DEADLOCK), end
 
 
 def test_stop_lets_a_guest_tidy_up():
-    source = "import asyncio\nasync def main():\n    try:\n        while True:\n            await asyncio.sleep_ms(5)\n    finally:\n        print('tidy')\n"
+    source = """\
+import asyncio
+async def main():
+    try:
+        while True:
+            await asyncio.sleep_ms(5)
+    finally:
+        print('tidy')
+"""
     board = Board()
     guest = board.guest("g", source)
     board.run(30)
@@ -296,7 +461,15 @@ def test_stop_lets_a_guest_tidy_up():
 
 
 def test_a_guest_that_ignores_stop_is_killed_after_its_grace():
-    source = "import asyncio\nasync def main():\n    while True:\n        try:\n            await asyncio.sleep_ms(5)\n        except asyncio.CancelledError:\n            pass\n"
+    source = """\
+import asyncio
+async def main():
+    while True:
+        try:
+            await asyncio.sleep_ms(5)
+        except asyncio.CancelledError:
+            pass
+"""
     board = Board()
     guest = board.guest("g", source)
     board.run(30)
@@ -308,7 +481,14 @@ def test_a_guest_that_ignores_stop_is_killed_after_its_grace():
 def test_files_of_an_ended_guest_are_closed():
     import os
 
-    source = "import asyncio\nasync def main():\n    f = open('a.txt', 'w')\n    f.write('x')\n    await asyncio.sleep_ms(1)\n    while True: pass\n"
+    source = """\
+import asyncio
+async def main():
+    f = open('a.txt', 'w')
+    f.write('x')
+    await asyncio.sleep_ms(1)
+    while True: pass
+"""
     board = Board()
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
@@ -320,7 +500,13 @@ def test_files_of_an_ended_guest_are_closed():
 
 
 def test_printing_much_is_limited_and_counted():
-    source = "import asyncio\nasync def main():\n    for i in range(20000):\n        print('x' * 500)\n        await asyncio.sleep_ms(0)\n"
+    source = """\
+import asyncio
+async def main():
+    for i in range(20000):
+        print('x' * 500)
+        await asyncio.sleep_ms(0)
+"""
     end, guest = _ended(source, ms=20000)
     assert end[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED), end
     assert guest.log_dropped > 10000
@@ -351,7 +537,15 @@ def test_an_error_of_the_agent_leaves_the_guests_under_guard():
 
 
 def test_a_stop_is_a_stop_even_if_tidying_up_fails():
-    source = "import asyncio\nasync def main():\n    try:\n        while True:\n            await asyncio.sleep_ms(5)\n    finally:\n        1 // 0\n"
+    source = """\
+import asyncio
+async def main():
+    try:
+        while True:
+            await asyncio.sleep_ms(5)
+    finally:
+        1 // 0
+"""
     board = Board()
     guest = board.guest("g", source, restart="always")
     board.run(30)
@@ -362,7 +556,10 @@ def test_a_stop_is_a_stop_even_if_tidying_up_fails():
 
 
 def test_a_thread_is_refused_with_words():
-    end, _ = _ended("import _thread\n_thread.start_new_thread(print, ())\n")
+    end, _ = _ended("""\
+import _thread
+_thread.start_new_thread(print, ())
+""")
     assert end[:2] == (wire.STATE_FAILED, wire.REASON_EXCEPTION) and "asyncio tasks" in end[6], end
 
 
@@ -371,7 +568,11 @@ def test_a_thread_is_refused_with_words():
 
 def test_a_dispatch_allocates_nothing():
     board = Board()
-    source = "def main():\n while True:\n  yield 0\n"
+    source = """\
+def main():
+ while True:
+  yield 0
+"""
     guest = board.guest("g", source, entry="generator")
     board.run(20)
     kernel = board.kernel
@@ -401,7 +602,17 @@ def _blocks_after(kernel, n):
 def test_the_accounts_add_up_to_the_elapsed_time():
     board = Board()
     board.guest("a", _TICKER)
-    board.guest("b", "import asyncio\nasync def main():\n    while True:\n        for i in range(300): pass\n        await asyncio.sleep_ms(0)\n", cpu_max_us=30000)
+    board.guest(
+        "b",
+        """\
+import asyncio
+async def main():
+    while True:
+        for i in range(300): pass
+        await asyncio.sleep_ms(0)
+""",
+        cpu_max_us=30000,
+    )
     kernel = board.kernel
     board.run(100)
     kernel.bill_agent()
@@ -416,7 +627,9 @@ def test_the_accounts_add_up_to_the_elapsed_time():
 
 
 def _parts(kernel):
-    accounts = [kernel.agent, kernel.idle, kernel.stolen, kernel.departed] + [i.cpu for i in kernel.instances]
+    accounts = [kernel.agent, kernel.idle, kernel.stolen, kernel.departed] + [
+        i.cpu for i in kernel.instances
+    ]
     return sum(a.s * 1000000 + a.us for a in accounts)
 
 
@@ -426,7 +639,13 @@ def test_no_exception_leaks_out_of_the_guard():
     import random
 
     board = Board()
-    source = "def main():\n while True:\n  n = 0\n  for i in range(60): n += i\n  yield 0\n"
+    source = """\
+def main():
+ while True:
+  n = 0
+  for i in range(60): n += i
+  yield 0
+"""
     kernel = board.kernel
     random.seed(3)
     kills = 0

@@ -46,7 +46,10 @@ def _frames(data):
 
 
 def _batches(data):
-    return [(struct.unpack_from(wire.BATCH_HEADER, p), p[wire.BATCH_HEADER_SIZE :]) for k, p in _frames(data)]
+    return [
+        (struct.unpack_from(wire.BATCH_HEADER, p), p[wire.BATCH_HEADER_SIZE :])
+        for k, p in _frames(data)
+    ]
 
 
 def test_records_are_numbered_without_a_gap():
@@ -145,7 +148,7 @@ def test_a_ring_gives_back_what_it_took_in_order():
     ring = Ring(3)
     out = bytearray(32)
     n = m = 0
-    for turn in range(20):
+    for _ in range(20):
         while ring.room():
             ring.data[ring.take()] = n & 255
             ring.commit()

@@ -22,7 +22,11 @@ def _raised(name="guest/main.py"):
 
 def test_the_chain_is_innermost_first():
     chain = where(_raised(), "/agent").split(" < ")
-    assert chain[:3] == ["guest/main.py:3 in inner", "guest/main.py:6 in outer", "guest/main.py:8"], chain
+    assert chain[:3] == [
+        "guest/main.py:3 in inner",
+        "guest/main.py:6 in outer",
+        "guest/main.py:8",
+    ], chain
 
 
 def test_frames_of_the_agent_are_left_out():
@@ -46,7 +50,10 @@ spin()
         exec(compile(code, "g/main.py", "exec"), scope)
     except ValueError as e:
         chain = where(e, "/agent", True).split(" < ")
-    assert [c for c in chain if "spin" in c] in (["g/main.py:4 in spin"], ["g/main.py:7 in spin"]), chain
+    assert [c for c in chain if "spin" in c] in (
+        ["g/main.py:4 in spin"],
+        ["g/main.py:7 in spin"],
+    ), chain
 
 
 def test_what_is_type_and_message():
