@@ -111,7 +111,8 @@ async def picture(make: Callable[[], Steps], size: tuple[int, int], select: str,
         if select and select not in names:
             raise SystemExit(f"no guest {select} on this board; there are: {', '.join(names)}")
         faulty = [row.guest.id for row in table.rows if row.guest.last_where]
-        table.select(names[select] if select else next(iter(faulty), table.selected))
+        if select or faulty:
+            table.select(names[select] if select else faulty[0])
         await pilot.pause()
         await pilot.pause()
         svg = app.export_screenshot(title="guesthouse monitor")

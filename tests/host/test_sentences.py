@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from guesthouse.core import wire
-from guesthouse.core.model import Event
+from guesthouse.core.model import BoardModel, Event, InstanceModel
 from guesthouse.core.names import REASONS
 from guesthouse.core.sentences import file_line, place, routine, sentence
 from guesthouse.core.view.line import plain
-from guesthouse.core.view.story import Story, told
+from guesthouse.core.view.story import Story, name_of, told
 
 SPIN = "main.py:7 in spin < main.py:12 in main"
 
@@ -216,3 +216,14 @@ def test_two_crashes_are_two_lines() -> None:
         "failed",
         "starts again; loaded in 3 ms",
     ] * 2
+
+
+def test_an_event_from_before_the_guest_was_announced_gets_its_name_later() -> None:
+    """Attaching sends nothing: until the board announces itself, instances have numbers only."""
+    story, model = Story(), BoardModel()
+    entry = story.tell(event("killed", "kill", name="#2"))
+    assert entry is not None and name_of(entry, model) == "#2"
+    model.instances[2] = InstanceModel(2, "hog.0")
+    assert name_of(entry, model) == "hog.0"
+    later = story.tell(event("killed", "kill", name="old.0"))
+    assert later is not None and name_of(later, model) == "old.0"

@@ -67,6 +67,29 @@ async def test_when_the_selected_guest_is_removed_its_neighbour_is_selected() ->
         assert selected(app) == "hog_polite.0"
 
 
+async def test_the_selection_survives_a_boot_that_gives_out_other_ids() -> None:
+    """The board boots, the table empties, guests come back under other ids: same guest selected."""
+    model = demo_board()
+    source = HandSource(model)
+    app = MonitorApp(source, frame_s=0)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("down")
+        guests = list(model.instances.values())
+        model.instances.clear()
+        source.announce()
+        await until(pilot, lambda: not shown(app))
+        for id, guest in enumerate(reversed(guests), start=2):
+            guest.id = id
+            model.instances[id] = guest
+            source.announce()
+            await until(pilot, partial(_shows_last, app, guest.name))
+        assert selected(app) == "sampler.0"
+
+
+def _shows_last(app: MonitorApp, name: str) -> bool:
+    return shown(app)[-1:] == [name]
+
+
 async def test_the_scroll_position_of_a_pane_stays_over_updates() -> None:
     """Whoever has scrolled back reads on while new events come; at the end it follows."""
     model = demo_board()

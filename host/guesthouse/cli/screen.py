@@ -14,7 +14,7 @@ from guesthouse.core.view import header, states, table
 from guesthouse.core.view.figures import Times, clock, short_bytes
 from guesthouse.core.view.history import History
 from guesthouse.core.view.line import Mood, clean, cut, pad, plain
-from guesthouse.core.view.story import Story
+from guesthouse.core.view.story import Story, name_of
 
 _ASCII = str.maketrans(
     {
@@ -67,7 +67,7 @@ def render_top(
     if space > 0 and story.entries:
         lines.append("")
         for entry in list(story.entries)[-space:]:
-            told = f"{clock(entry.time_us):>10}  {entry.name} {entry.words()}"
+            told = f"{clock(entry.time_us):>10}  {name_of(entry, model)} {entry.words()}"
             lines.append(cut(clean(told), width))
     return "\n".join(line.rstrip() for line in lines[:height]) + "\n"
 

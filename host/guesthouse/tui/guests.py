@@ -53,6 +53,8 @@ class GuestTable(Painted, can_focus=True):
         super().__init__()
         self.selected: int | None = None  # id of the instance
         self.empty = "no guests yet"
+        # Names outlive a boot of the board, ids do not.
+        self._wanted = ""
         self._rows: list[table.Row] = []
         self._lines: list[Line] = []
         self._layout = table.lay_out(78, ())
@@ -61,10 +63,13 @@ class GuestTable(Painted, can_focus=True):
         """Show these guests in this order; repaints only the lines that changed."""
         gone_from = self._index()
         self._rows = list(rows)
-        ids = [row.guest.id for row in self._rows]
-        if self.selected not in ids:
-            nearest = min(gone_from or 0, len(ids) - 1)
-            self.select(ids[nearest] if ids else None)
+        named = {row.guest.name: row.guest.id for row in self._rows}
+        if self._wanted and self._wanted in named:
+            self._choose(named[self._wanted])
+        elif all(row.guest.id != self.selected for row in self._rows):
+            # Its neighbour, but only for as long as the wanted one is away.
+            nearest = min(gone_from or 0, len(self._rows) - 1)
+            self._choose(self._rows[nearest].guest.id if self._rows else None)
         self._draw()
 
     @property
@@ -129,8 +134,12 @@ class GuestTable(Painted, can_focus=True):
                 return index
         return None
 
-    def select(self, instance: int | None) -> None:
-        """Select a guest by its instance's id, and bring it in sight."""
+    def select(self, instance: int) -> None:
+        """Select a guest by its instance's id, bring it in sight, and stay with it."""
+        self._wanted = next((r.guest.name for r in self._rows if r.guest.id == instance), "")
+        self._choose(instance)
+
+    def _choose(self, instance: int | None) -> None:
         if instance == self.selected:
             return
         before = self._index()

@@ -20,7 +20,7 @@ from guesthouse.core.view import states, table
 from guesthouse.core.view.figures import clock
 from guesthouse.core.view.history import History
 from guesthouse.core.view.line import Mood, clean
-from guesthouse.core.view.story import Entry, Story, told
+from guesthouse.core.view.story import Entry, Story, name_of, told
 from guesthouse.tui.dialogs import Confirm, Help
 from guesthouse.tui.guests import GuestTable
 from guesthouse.tui.header import BoardHeader
@@ -95,7 +95,7 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
         self._history = History()
         self._story = Story(EVENTS_SHOWN)
         self._logs: deque[tuple[LogLine, Paragraph]] = deque(maxlen=LOGS_SHOWN)
-        self._told: dict[int, tuple[str, Paragraph]] = {}  # by the entry's number
+        self._told: dict[int, tuple[tuple[str, str], Paragraph]] = {}  # by the entry's number
         self._console_tail = ""
         self._needle = ""
         self._pane = "events"
@@ -222,12 +222,12 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
         before, self._told = self._told, {}
         shown: list[Paragraph] = []
         for entry in self._story.entries:
-            words = entry.words()
+            name, words = name_of(entry, self._model), entry.words()
             made = before.get(entry.number)
-            if made is None or made[0] != words:
-                made = (words, _event(entry))
+            if made is None or made[0] != (name, words):
+                made = ((name, words), _event(entry, name))
             self._told[entry.number] = made
-            if self._matches(entry.name, words):
+            if self._matches(name, words):
                 shown.append(made[1])
         self._events.show(shown)
 
@@ -387,21 +387,21 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
     @work(group="commands")
     async def _command(self, verb: str, guest: str) -> None:
         try:
-            state = await self._source.command(verb, guest)
+            await self._source.command(verb, guest)
         except GuesthouseError as error:
             text = clean(error.message) + (f"\n{clean(error.hint)}" if error.hint else "")
             self.notify(text, title=f"{verb} {clean(guest)}", severity="error", markup=False)
         else:
-            done = f"{clean(guest)} {_DONE.get(verb, verb)}: {clean(state)}"
-            self.notify(done, timeout=2, markup=False)
+            # Not the state in the reply: it may be the one before the board got round to it.
+            self.notify(f"{clean(guest)} {_DONE.get(verb, verb)}", timeout=2, markup=False)
 
 
-def _event(entry: Entry) -> Paragraph:
+def _event(entry: Entry, name: str) -> Paragraph:
     return Paragraph.of(
         [
             (f"{clock(entry.time_us):>{_CLOCK_WIDTH - 2}}  ", Mood.DIM),
             (f"{states.glyph(entry.state)} ", states.mood(entry.state)),
-            (f"{clean(entry.name)} ", Mood.STRONG),
+            (f"{clean(name)} ", Mood.STRONG),
             *told(entry),
         ],
         _CLOCK_WIDTH + 2,

@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from guesthouse.core import sentences
-from guesthouse.core.model import Event
+from guesthouse.core.model import BoardModel, Event
 from guesthouse.core.view import states
 from guesthouse.core.view.line import Line, Mood, clean, keep_figures
 
@@ -88,6 +88,14 @@ class Story:
                 if len(found) == count:
                     break
         return found[::-1]
+
+
+def name_of(entry: Entry, model: BoardModel) -> str:
+    """The entry's guest; one that was not announced when it happened may be known by now."""
+    guest = model.instances.get(entry.instance)
+    if guest is not None and guest.name and entry.name.startswith("#"):
+        return guest.name
+    return entry.name
 
 
 def told(entry: Entry) -> Line:

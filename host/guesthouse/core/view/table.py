@@ -46,10 +46,14 @@ class Layout:
 
 
 def last_fault(guest: InstanceModel) -> str:
-    """The last fault with its line: ``overrun main.py:7``; empty if there was none."""
+    """The last fault with its line: ``overrun main.py:7``; empty if there was none.
+
+    The file is named from the guest's own folder: whose it is stands in the same row.
+    """
     if not guest.last_fault or guest.last_fault == "none":
         return ""
-    return clean(f"{guest.last_fault} {sentences.file_line(guest.last_where)}".strip())
+    line = sentences.file_line(guest.last_where).removeprefix(f"{guest.image}/")
+    return clean(f"{guest.last_fault} {line}".strip())
 
 
 def _name(row: Row, size: int) -> Line:
