@@ -256,6 +256,7 @@ class TestUnsupportedSystems:
     ) -> None:
         fields = {"ID": "ubuntu", "ID_LIKE": "debian", "VERSION_CODENAME": "jammy"}
         monkeypatch.setattr(apt, "os_release", lambda: fields)
+        monkeypatch.setattr(apt, "find_archive", lambda _: NOWHERE)
         assert "no Debian archive" in self.refused(tmp_path).message
 
     @pytest.mark.skipif(not CAN_FETCH, reason="needs dpkg")

@@ -121,6 +121,9 @@ def test_a_board_stays_when_the_command_that_started_it_ends(mp: MicroPython) ->
     with opened(board) as port:
         port.write(b"here?\n")
         assert port.readline() == b"here?\n"
+    # A Ctrl-C or a hang-up of the terminal goes to the group or the session of the command.
+    assert os.getsid(board.pid) != os.getsid(0)
+    assert os.getpgid(board.pid) != os.getpgid(0)
 
 
 def test_closing_and_opening_the_port_resets_nothing(mp: MicroPython) -> None:
@@ -230,12 +233,16 @@ def test_stop_ends_supervisor_and_micropython(mp: MicroPython) -> None:
     assert gone(board.pid)
     assert all(gone(pid) for pid in running)
     assert sim.find() is None
+    assert not (board.root.parent / "state.json").exists()
     assert not sim.stop()
 
 
 def test_a_killed_supervisor_leaves_nothing_behind(mp: MicroPython) -> None:
     board = sim.start(agent_dir=ECHO, micropython=mp)
     running = children(board.pid)
+    with opened(board) as port:
+        port.write(b"!spin\n")  # it does not even notice that its line is gone
+        assert port.readline() == b"!spin\n"
     os.kill(board.pid, signal.SIGKILL)
     until(lambda: all(gone(pid) for pid in running))
     assert sim.find() is None

@@ -1,6 +1,6 @@
 # A stand-in for the agent: says "ready CAUSE", then sends back what it gets. It ends on 0x03, or
 # on the word of the host: "!exit N", "!kill" (as the last resort does). "!all" is answered with
-# every byte value.
+# every byte value; after "!spin" it answers nothing any more.
 import os
 import sys
 
@@ -23,5 +23,7 @@ while True:
         if _word == b"!kill\n":
             _libc = ffi.open(None)
             _libc.func("i", "kill", "ii")(_libc.func("i", "getpid", "")(), 9)
+        while _word == b"!spin\n":
+            pass
         if _word == b"!all\n":
             sys.stdout.buffer.write(bytes(range(256)))
