@@ -110,9 +110,10 @@ async def picture(make: Callable[[], Steps], size: tuple[int, int], select: str,
         names = {row.guest.name: row.guest.id for row in table.rows}
         if select and select not in names:
             raise SystemExit(f"no guest {select} on this board; there are: {', '.join(names)}")
-        faulty = [row.guest.id for row in table.rows if row.guest.last_where]
+        faulty = [row.guest for row in table.rows if row.guest.last_where]
         if select or faulty:
-            table.select(names[select] if select else faulty[0])
+            worst = max(faulty, key=lambda guest: guest.overruns, default=None)
+            table.select(names[select] if select or worst is None else worst.id)
         await pilot.pause()
         await pilot.pause()
         svg = app.export_screenshot(title="guesthouse monitor")
@@ -128,7 +129,7 @@ def main() -> None:
     what.add_argument("--synthetic", action="store_true")
     parser.add_argument("--at", type=float, metavar="SECONDS", help="moment of the recording")
     parser.add_argument("--seconds", type=float, default=30, help="how long the demo runs")
-    parser.add_argument("--select", default="", metavar="GUEST", help="default: the first to fault")
+    parser.add_argument("--select", default="", metavar="GUEST", help="default: the worst offender")
     parser.add_argument("--size", default="120x36", help="columns x rows")
     parser.add_argument("--light", action="store_true")
     parser.add_argument("--out", type=Path, default=DEFAULT_OUT)

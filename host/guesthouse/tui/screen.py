@@ -208,7 +208,7 @@ class MonitorScreen(Screen[None], inherit_bindings=False):
             pane.show(())
             return
         logs = [line for line, _ in reversed(self._logs) if line.instance == guest.id]
-        room = max(6, pane.size.height // 3)
+        room = max(4, pane.size.height // 4)
         pane.show(
             explain(
                 guest,

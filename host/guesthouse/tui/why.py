@@ -62,7 +62,8 @@ def explain(
     paragraphs.append(_labelled("runs as", _identity(guest)))
     if story:
         paragraphs.append(Paragraph.of([]))
-        paragraphs += [_event(entry) for entry in story]
+        # The newest first: what one asks "why" about has just happened.
+        paragraphs += [_event(entry) for entry in reversed(story)]
     if logs:
         paragraphs.append(Paragraph.of([]))
         paragraphs += [
