@@ -5,20 +5,24 @@ line that changes in records.json is a change of what boards in the field alread
 
     session.bin    a session with every record type, console text and a reply
     records.json   every distinct record type of it once: its bytes, and the values they mean
+    report.txt     what ``guesthouse analyze`` says about it (RECORDING stands for the file)
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "host")]
 
+from guesthouse.analysis.report import analyze  # noqa: E402
 from guesthouse.core import names, wire  # noqa: E402
 from guesthouse.core.frames import Frame, FrameDecoder  # noqa: E402
+from guesthouse.core.recording import RecordingWriter, metadata  # noqa: E402
 from guesthouse.core.records import decode_record  # noqa: E402
 from tests.support.frames import session  # noqa: E402
 
@@ -39,6 +43,15 @@ def examples(stream: bytes) -> dict[str, dict[str, object]]:
     return dict(sorted(found.items()))
 
 
+def report(stream: bytes) -> str:
+    """The report on a recording of the stream, read in one piece at a fixed time."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "golden.rec"
+        with RecordingWriter(path, metadata("sim")) as writer:
+            writer.write(stream, 1_700_000_000_000_000_000, 0)
+        return analyze(path).to_text().replace(str(path), "RECORDING")
+
+
 def main() -> None:
     golden = ROOT / "tests" / "golden"
     golden.mkdir(exist_ok=True)
@@ -46,6 +59,7 @@ def main() -> None:
     (golden / "session.bin").write_bytes(stream)
     text = json.dumps(examples(stream), indent=1, ensure_ascii=False) + "\n"
     (golden / "records.json").write_text(text, encoding="utf-8")
+    (golden / "report.txt").write_text(report(stream), encoding="utf-8")
     print(f"{golden}: {len(stream)} bytes of session, {len(json.loads(text))} record types")
 
 
