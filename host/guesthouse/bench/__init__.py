@@ -1,0 +1,1 @@
+"""Measurements that set the house beside what it replaces: both sides in one run."""
