@@ -300,6 +300,9 @@ def test_record_writes_what_came_and_says_how_much(
     assert data.count(wire.MAGIC) >= 3
     assert agent.executed == [wire.VERB_HELLO, wire.VERB_LEVEL, wire.VERB_LEVEL]
     assert not agent.trace
+    report = json.loads(cli("analyze", str(file), "--json")[1])
+    assert [guest["name"] for guest in report["boots"][0]["guests"]] == ["hog.0"]
+    assert "hog.0" in cli("analyze", str(file))[1]
     code, _, err = cli("record", str(file), "--seconds", "0.5")
     assert code == ExitCode.USAGE
     assert "not overwritten" in err
@@ -328,6 +331,14 @@ def test_a_full_disk_ends_a_recording_in_words(cli: Cli) -> None:
     code, _, err = cli("record", "/dev/full", "--seconds", "5")
     assert code == ExitCode.DISK_FULL
     assert err.startswith("guesthouse: no space left for /dev/full")
+
+
+def test_what_is_no_recording_is_refused_in_words(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "x.ghr").write_text("hello")
+    code, out, err = cli("analyze", str(tmp_path / "x.ghr"))
+    assert (code, out) == (ExitCode.DAMAGED, "")
+    assert "is not a recording" in err
+    assert cli("analyze", str(tmp_path / "none.ghr"))[0] == ExitCode.USAGE
 
 
 def test_nothing_recorded_leaves_no_file(tmp_path: Path, agent: FakeAgent, cli: Cli) -> None:
@@ -420,7 +431,7 @@ def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     actions = [action for action in build_parser()._actions if action.dest == "==SUPPRESS=="]
     verbs = list(actions[0].choices or ())
     assert {"sim", "devs", "run", "deploy", "rm", "ps", "top", "why", "logs", "start", "stop",
-            "kill", "restart", "set", "record", "monitor"} <= set(verbs)  # fmt: skip
+            "kill", "restart", "set", "record", "analyze", "monitor"} <= set(verbs)  # fmt: skip
     for verb in verbs:
         with pytest.raises(SystemExit) as caught:
             main([verb, "--help"])

@@ -343,6 +343,11 @@ def test_a_recording_holds_every_slice_and_goes_on_after_the_board_was_gone(
         boots += [] if tracker.model.boot_id in boots else [tracker.model.boot_id]
     assert len([boot for boot in boots if boot is not None]) == 2
     assert tracker.model.trace  # of the second boot, too
+    report = cli.data("analyze", file)
+    for boot in report["boots"]:
+        (guest,) = boot["guests"]
+        assert (guest["name"], guest["slices"]["source"]) == ("ticker.0", "trace")
+        assert 0 < guest["slices"]["p50_us"] <= guest["slices"]["max_us"]
     cli.until("ticker", lambda guest: guest["slices"] > 3)  # it is there after the new start
 
 

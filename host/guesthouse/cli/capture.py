@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guesthouse.cli.connect import find_port, open_board
-from guesthouse.cli.verbs import Verbs, print_json, say
+from guesthouse.cli.verbs import Verbs, print_json, print_text, say
 from guesthouse.core.errors import ExitCode, GuesthouseError
 from guesthouse.core.units import fmt_bytes
 
@@ -33,6 +33,14 @@ def register(verbs: Verbs) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="the same")
     parser.add_argument("--seconds", metavar="N", type=_seconds, help="end after N seconds")
     parser.add_argument("--trace", action="store_true", help="record every slice")
+    parser = verbs.add(
+        "analyze",
+        analyze,
+        "ask a recording: shares against quotas, slices, faults, losses",
+        port=False,
+        json=True,
+    )
+    parser.add_argument("file", metavar="FILE", type=Path)
 
 
 def _seconds(text: str) -> float:
@@ -43,6 +51,13 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < 1e9:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return seconds
+
+
+def analyze(args: argparse.Namespace) -> None:
+    from guesthouse.analysis.report import analyze as report
+
+    answers = report(args.file)
+    print_text(answers.to_json() + "\n" if args.json else answers.to_text())
 
 
 def record(args: argparse.Namespace) -> None:
@@ -95,7 +110,7 @@ def _show_progress(
         text = (
             f"{seconds:.0f} s, {client.records} records, {client.tracker.session.missed} missed, "
             f"{fmt_bytes(writer.size)}{state}"
-        )
+        )  # overwritten by the next one, and by the last words
         print(f"\r{text[:78]:<78}\r", end="", file=sys.stderr, flush=True)
 
 
@@ -118,6 +133,8 @@ def _tell(
         )
         return
     losses = f"{missed} missed on the line, {dropped} dropped on the board since its boot"
+    if sys.stderr.isatty():
+        print(f"\r{'':<78}\r", end="", file=sys.stderr)
     say(
         f"{client.records} records in {seconds:.1f} s, {losses}; "
         f"{fmt_bytes(writer.size)} in {writer.path}"

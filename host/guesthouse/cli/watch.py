@@ -10,6 +10,7 @@ from pathlib import Path
 from guesthouse.cli.connect import find_port, open_board
 from guesthouse.cli.verbs import Verbs, say
 from guesthouse.core.errors import ExitCode, GuesthouseError
+from guesthouse.core.units import fmt_bytes
 
 
 def register(verbs: Verbs) -> None:
@@ -61,7 +62,7 @@ def _live(args: argparse.Namespace) -> None:
         _show(board.source, args)
         board.close()
         if recording is not None:
-            say(f"recorded {recording.chunks} pieces in {recording.path}")
+            say(f"recorded {fmt_bytes(recording.size)} in {recording.path}")
     if board.error is not None:
         raise board.error
 
