@@ -162,6 +162,9 @@ def _on_timer(sig):
         if over > _LATE_US:
             p[_FORGIVEN] = wall - stolen - used
             return
+    q = ptr32(_slot_view)
+    q[0] = p[_EXC_LO]
+    q[1] = p[_EXC_HI]
     n = int(p[_DELIVERED]) + 1
     p[_DELIVERED] = n
     if n == _PURSUE_AFTER:
