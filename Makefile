@@ -1,7 +1,7 @@
 # The two commands of the README: `make demo` and `make test`. Each does all of its own set-up.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check soak clean setup
+.PHONY: help setup demo test check lint types agent-types layers soak clean
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -25,14 +25,22 @@ demo: $(READY)
 test: check
 	$(BIN)/pytest
 
-check: $(READY)
+check: lint types agent-types layers
+
+lint: $(READY)
 	$(BIN)/ruff check .
+
+types: $(READY)
 	$(BIN)/mypy
+
+agent-types: $(READY)
 	$(BIN)/mypy --config-file agent/mypy.ini
+
+layers: $(READY)
 	$(BIN)/lint-imports --no-cache --no-logo
 
 soak: $(READY)
-	GUESTHOUSE_SOAK=1 $(BIN)/pytest
+	$(BIN)/pytest -m "soak or not soak"
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -31,7 +31,7 @@ _PACKAGES = (
     "libmbedtls21",
     "libmbedx509-7",
 )
-_TRIED = ("amd64", "arm64")  # where the unpacked packages are known to run
+_PACKAGED = ("amd64", "arm64")  # elsewhere it is built: loaders have other names there
 _DOCUMENTATION = "usr/share"
 
 _BUILD_TOOLS = {
@@ -87,7 +87,7 @@ def _provide_into(store: Path, folder: Path, progress: Progress) -> MicroPython:
         shutil.rmtree(left, ignore_errors=True)
     new = Path(tempfile.mkdtemp(prefix=".new-", dir=store))
     try:
-        if apt.architecture() in _TRIED:
+        if apt.architecture() in _PACKAGED:
             _from_packages(new, archive, progress)
             try:
                 _started(new)
