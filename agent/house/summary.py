@@ -8,7 +8,7 @@ from .clock import TICKS_MASK
 from .wire import AGENT, BOARD, NONE, SATURATED
 
 _PERIOD_MS = const(1000)
-_ROOM = const(12)  # free places in the state ring before one more instance is announced
+_ROOM = const(28)  # free places in the state ring before one more instance is announced
 
 _POLICY = ("never", "on-failure", "always")
 
@@ -43,7 +43,7 @@ class Summary:
     def tend(self):
         kernel = self.kernel
         if self.board_due:
-            if kernel.telemetry.state.room() < 4 * _ROOM:
+            if kernel.telemetry.state.room() < _ROOM:
                 return
             self.board_due = False
             self.tell_board()
@@ -128,6 +128,10 @@ class Summary:
             0,
             ring,
         )
+        if instance.last_where:
+            telemetry.say(instance.id, wire.TEXT_WHERE, instance.last_where, 0, ring)
+        if instance.last_what:
+            telemetry.say(instance.id, wire.TEXT_WHAT, instance.last_what, 0, ring)
 
     def put_instance(self, instance, flags):
         telemetry = self.kernel.telemetry
@@ -143,6 +147,7 @@ class Summary:
             flags,
             spec["criticality"],
             _POLICY.index(spec["restart"]),
+            instance.last_reason,
             0,
             bytes.fromhex(instance.image.digest[:8]),
             instance.image.name.encode(),

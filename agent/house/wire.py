@@ -84,8 +84,9 @@ RECORD_BLACKOUT = 16
 # wire version, reset cause, unclean boots, guests at most, heap bytes, load limit us,
 # capacity of CPU for guests ppm, oversubscription.cpu ppm, oversubscription.ram ppm
 BODY_BOOT = "<BBBBIIIII"
-# image id, index, state, flags, criticality, restart policy, pad, digest (first 4 bytes), name
-BODY_INSTANCE = "<BBBBBBH4s12s"
+# image id, index, state, flags, criticality, restart policy, reason of the last fault (its texts
+# have reference 0), pad, digest (first 4 bytes), name
+BODY_INSTANCE = "<BBBBBBBB4s12s"
 # max us, max period us, min us, min period us, slice max us, weight, pad
 BODY_CPU_QUOTA = "<IIIIIHH"
 # min, high, max, storage max bytes; load limit us; backoff first and last in s

@@ -425,7 +425,7 @@ class FakeAgent:
             self._record(
                 wire.RECORD_INSTANCE, guest.id, wire.BODY_INSTANCE,
                 guest.id, 0, guest.state, wire.INSTANCE_AUTOSTART, config.get("criticality", 5),
-                wire.RESTART_ON_FAILURE, 0, b"\1\2\3\4", guest.name.split(".")[0].encode(),
+                wire.RESTART_ON_FAILURE, 0, 0, b"\1\2\3\4", guest.name.split(".")[0].encode(),
             ),
             self._record(
                 wire.RECORD_CPU_QUOTA, guest.id, wire.BODY_CPU_QUOTA,

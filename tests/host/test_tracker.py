@@ -228,3 +228,17 @@ def test_history_is_bounded() -> None:
         line.send(now, *[agent.state(2, now, RUNNING, READY, wire.REASON_YIELDED)] * 30)
     assert len(line.model.events) == 1_000
     assert line.model.events[-1].time_us == 59 * S
+
+
+def test_a_host_that_attaches_later_is_told_the_last_fault() -> None:
+    line = Line()
+    updates = line.send(
+        S,
+        agent.instance(2, S, "hog", fault=OVERRUN),
+        *agent.text(2, S, wire.TEXT_WHERE, "hog/main.py:4 in spin"),
+        *agent.text(2, S, wire.TEXT_WHAT, "Error: no"),
+    )
+    guest = line.model.instances[2]
+    assert guest.last_fault == "overrun"
+    assert (guest.last_where, guest.last_what) == ("hog/main.py:4 in spin", "Error: no")
+    assert not [event for event in events(updates) if event.instance == 2]

@@ -43,6 +43,7 @@ def instance(
     criticality: int = 5,
     restart: int = wire.RESTART_ON_FAILURE,
     digest: bytes = b"\x12\x34\x56\x78",
+    fault: int = wire.REASON_NONE,
 ) -> Record:
     return record(
         wire.RECORD_INSTANCE,
@@ -55,6 +56,7 @@ def instance(
         flags,
         criticality,
         restart,
+        fault,
         0,
         digest,
         name.encode(),

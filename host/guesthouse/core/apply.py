@@ -58,6 +58,18 @@ class Applier:
             digest = text.text.rpartition(" ")[2]
             if guest is not None and guest.digest and digest.startswith(guest.digest):
                 guest.digest = digest
+        elif text.kind in (wire.TEXT_WHERE, wire.TEXT_WHAT):
+            self._last_fault(text)
+
+    def _last_fault(self, text: Text) -> None:
+        """Where a guest's last fault was, told to a host that has attached since."""
+        guest = self._guest(text.instance)
+        if guest is None:
+            return
+        if text.kind == wire.TEXT_WHERE:
+            guest.last_where = text.text
+        else:
+            guest.last_what = text.text
 
     def __call__(self, record: r.Record, time_us: int) -> None:
         """Any other record. Slices, blackouts, the link and unknown types change no model."""
@@ -116,6 +128,8 @@ class Applier:
         guest.on_overrun = "suspend" if record.flags & wire.INSTANCE_SUSPEND else "kill"
         if not guest.digest.startswith(record.digest):
             guest.digest = record.digest
+        if record.fault in FAULTS:
+            guest.last_fault = record.fault
         if guest.state != record.state:
             self._set_state(instance, record.state, "none", time_us)
 

@@ -71,6 +71,7 @@ class Instance(Record):
     flags: int
     criticality: int
     restart: str
+    fault: str
     digest: str
     image: str
 
@@ -265,7 +266,7 @@ LAYOUTS: Mapping[int, Layout] = {
     wire.RECORD_INSTANCE: _layout(
         Instance,
         wire.BODY_INSTANCE,
-        "plain plain state plain plain restart pad hex name",
+        "plain plain state plain plain restart reason pad hex name",
     ),
     wire.RECORD_CPU_QUOTA: _layout(
         CpuQuota, wire.BODY_CPU_QUOTA, "limit plain limit plain limit plain pad"

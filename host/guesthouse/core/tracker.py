@@ -157,7 +157,7 @@ class Tracker:
         return []
 
     def _text(self, text: Text, arrived_us: int) -> list[Update]:
-        if text.kind in (wire.TEXT_WHERE, wire.TEXT_WHAT):
+        if text.kind in (wire.TEXT_WHERE, wire.TEXT_WHAT) and text.ref:
             event = self._joiner.text(text, arrived_us)
             if event is not None:
                 self._apply.fault(event)
