@@ -64,7 +64,13 @@ def _python() -> Path:
 
 
 def _python_works() -> bool:
-    """True when .venv has a Python of a supported version and a pip."""
+    """True when .venv has a Python of a supported version and a pip, and was made here.
+
+    The programs in a copied or moved environment name the place where it was made.
+    """
+    pip = _python().with_name("pip")
+    if os.name == "posix" and (not pip.is_file() or str(VENV) not in pip.read_text()):
+        return False
     check = "import sys, pip; sys.exit(sys.version_info < (3, 11))"
     try:
         done = subprocess.run([_python(), "-c", check], capture_output=True, check=False)
