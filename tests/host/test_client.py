@@ -17,6 +17,7 @@ from guesthouse.guests.image import Image, load_image
 from guesthouse.link.client import Client, NoAgent
 from guesthouse.link.commands import CommandError, encode_command
 from guesthouse.link.deploy import deploy
+from guesthouse.link.holder import find_holder
 from guesthouse.link.ports import PortSpec
 from guesthouse.link.serial import open_serial
 from guesthouse.link.transport import PortLost, Transport
@@ -294,20 +295,50 @@ sys.stdin.read()
 """
 
 
-def test_a_held_port_names_the_program_and_the_process(agent: FakeAgent, tmp_path: Path) -> None:
-    script = tmp_path / "holder_script.py"
-    script.write_text(HOLD)
-    with subprocess.Popen(
-        [sys.executable, str(script), agent.path],
+OPEN = """
+import sys
+line = open(sys.argv[1], "rb", buffering=0)
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def run_script(path: Path, source: str, port: str) -> subprocess.Popen[bytes]:
+    """A Python process that has done something to the port once it has said a line."""
+    path.write_text(source)
+    process = subprocess.Popen(
+        [sys.executable, str(path), port],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={"PYTHONPATH": ":".join(sys.path)},
-    ) as holder:
-        assert holder.stdout is not None and holder.stdin is not None
-        assert holder.stdout.readline() == b"held\n"
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def test_the_holder_is_who_locked_the_port_not_who_has_it_open(
+    agent: FakeAgent, tmp_path: Path
+) -> None:
+    # As a simulated board's own process has; before and after the one that counts.
+    with (
+        run_script(tmp_path / "before.py", OPEN, agent.path) as before,
+        run_script(tmp_path / "owner.py", HOLD, agent.path) as owner,
+        run_script(tmp_path / "after.py", OPEN, agent.path) as after,
+    ):
+        holder = find_holder(agent.path)
+        for process in (before, owner, after):
+            process.communicate()
+    assert holder is not None
+    assert (holder.pid, holder.locked) == (owner.pid, True)
+    assert holder.command.startswith("owner.py")
+
+
+def test_a_held_port_names_the_program_and_the_process(agent: FakeAgent, tmp_path: Path) -> None:
+    with run_script(tmp_path / "holder_script.py", HOLD, agent.path) as holder:
         with pytest.raises(GuesthouseError) as caught:
             connect(agent)
-        holder.stdin.close()
+        holder.communicate()
     assert caught.value.code is ExitCode.BUSY
     assert f"fake is held by holder_script.py {agent.path}"[:40] in caught.value.message
     assert f"(process {holder.pid})" in caught.value.message

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from guesthouse.cli import live
 from guesthouse.cli.live import LiveBoard, Replay
 from guesthouse.core import wire
 from guesthouse.core.errors import ExitCode, GuesthouseError
@@ -103,7 +104,7 @@ async def test_what_is_shown_is_recorded_and_plays_again(agent: FakeAgent, tmp_p
             assert (
                 await until(board.source, lambda news: board.source.model.instances)
             ) is not None
-            assert board.source.status.recording == str(file)
+            assert board.source.status.recording == "shown.ghr"
             agent.log(guest, "remember me")
             await until(board.source, lambda news: news.logs)
             await board.source.close()
@@ -126,6 +127,20 @@ async def test_a_replay_ends_at_once_when_it_is_closed(agent: FakeAgent, tmp_pat
     replay = Replay(file)
     replay.start()
     await until(replay.source, lambda news: news.console)
+    await replay.source.close()
+
+
+async def test_a_replay_does_not_wait_through_a_silent_night(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(live, "_LONGEST_PAUSE_S", 0.01)
+    file = tmp_path / "night.ghr"
+    with RecordingWriter(file, metadata("fake")) as writer:
+        for hour in range(10):
+            writer.write(b"text\n", monotonic_ns=hour * 3600 * 10**9)
+    replay = Replay(file)
+    replay.start()
+    await until(replay.source, lambda news: replay.source.status.state is LinkState.ENDED)
     await replay.source.close()
 
 

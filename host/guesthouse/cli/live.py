@@ -126,7 +126,7 @@ class LiveBoard:
 
     def _status(self, connected: bool) -> LinkStatus:
         state = LinkState.CONNECTED if connected else LinkState.DISCONNECTED
-        recording = str(self._recording.path) if self._recording is not None else ""
+        recording = self._recording.path.name if self._recording is not None else ""
         return LinkStatus(state, self._port, recording)
 
 

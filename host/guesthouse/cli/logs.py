@@ -44,18 +44,19 @@ class LogReader:
         self.lost = 0
         self._client = client
         self._next = 0
+        self._boot = client.model.boot_id
         self._asked = 0.0
 
     def read(self) -> list[str]:
         """Every line that is new. Raises GuesthouseError, also where the guest is gone."""
         self._asked = time.monotonic()
         lines: list[str] = []
+        if self._client.model.boot_id != self._boot:
+            self._boot = self._client.model.boot_id
+            self._next = 0  # a board that started anew numbers anew
         while True:
             reply = self._client.command(wire.VERB_LOGS, {"g": self.name, "from": self._next})
             first, after = int(reply["first"]), int(reply["next"])
-            if after < self._next:  # deployed anew: another instance, numbered from 0
-                self._next = 0
-                continue
             self.lost += max(0, first - self._next)
             self._next = after
             if not reply["lines"]:
