@@ -14,7 +14,7 @@ from functools import partial
 import polars as pl
 
 from guesthouse.core import names, wire
-from guesthouse.core.records import LAYOUTS, Field, Kind, text_of
+from guesthouse.core.records import LAYOUTS, Field, Kind, Layout, text_of
 from guesthouse.core.session import LATE_S
 
 _WORDS = wire.RECORD_SIZE // 4
@@ -28,6 +28,16 @@ COMMON = {
     "time_us": pl.Int64,  # since boot
     "batch": pl.UInt32,  # the row in the table of batches of the one that brought it
 }
+
+_NO_BATCHES = pl.DataFrame(
+    schema={
+        "run": pl.UInt16,
+        "batch": pl.UInt32,
+        "first": pl.UInt32,
+        "sent_us": pl.Int64,
+        "count": pl.UInt32,
+    }
+)
 
 _NAMED: Mapping[Kind, tuple[str, Mapping[int, str]]] = {
     Kind.STATE: ("state", names.STATES),
@@ -57,18 +67,30 @@ def decode_block(records: bytes, batches: pl.DataFrame) -> dict[int, pl.DataFram
 
     ``records`` is the batches' records end to end. ``batches`` has one row a batch, in order:
     ``run``, ``batch`` (its row in the table of all), ``first`` (number of its first record),
-    ``sent_us`` and ``count``. Tables of types that do not occur are empty, with the same columns.
+    ``sent_us`` and ``count``. A type that does not occur has no table (see empty_tables).
     """
     words = _words(records, _WORDS).with_row_index("row")
-    raw = pl.concat([words, _by_record(batches)], how="horizontal").lazy()
-    tables = [
-        raw.filter(_bits(pl.col("word0"), 0, 8) == kind).select(
-            *_common(), *(_column(field, records).alias(field.name) for field in layout.fields)
-        )
+    raw = pl.concat([words, _by_record(batches)], how="horizontal")
+    kind_of = _bits(pl.col("word0"), 0, 8)
+    present = set(raw.select(kind_of.unique()).to_series())
+    return {
+        kind: _table(layout, raw.filter(kind_of == kind), records)
         for kind, layout in LAYOUTS.items()
-    ]
-    # In one go: polars then shares the work and spreads it over the cores.
-    return dict(zip(LAYOUTS, pl.collect_all(tables), strict=True))
+        if kind in present
+    }
+
+
+def empty_tables() -> dict[int, pl.DataFrame]:
+    """A table without rows for each record type of the wire."""
+    raw = pl.concat(
+        [_words(b"", _WORDS).with_row_index("row"), _by_record(_NO_BATCHES)], how="horizontal"
+    )
+    return {kind: _table(layout, raw, b"") for kind, layout in LAYOUTS.items()}
+
+
+def _table(layout: Layout, raw: pl.DataFrame, records: bytes) -> pl.DataFrame:
+    own = (_column(field, records).alias(field.name) for field in layout.fields)
+    return raw.select(*_common(), *own)
 
 
 def unknown_types(records: bytes) -> dict[int, int]:
