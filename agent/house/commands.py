@@ -207,7 +207,7 @@ class Commands:
             "reason": _REASON_NAMES[instance.last_reason or instance.reason],
             "where": instance.last_where[:240],
             "what": instance.last_what[:120],
-            "at_s": instance.last_s,
+            "at_s": instance.last_s if instance.last_reason else instance.moved_s,
             "limits": limits,
             "used": {
                 "cpu_s": instance.cpu.s,

@@ -62,16 +62,17 @@ class Hooks:
         for line in lines:
             self.line(instance, line)
 
-    # One whole line of a guest. Lines beyond its rate are counted and gone.
+    # One whole line of a guest. The board keeps the last ones; those beyond the guest's rate do not
+    # go to the host and are counted.
     def line(self, instance, text, kind=wire.TEXT_LOG):
-        if instance.log_tokens <= 0:
-            instance.log_dropped += 1
-            return
-        instance.log_tokens -= 1
         data = text.encode()
         if len(data) > _LINE_MAX:
             data = data[: _LINE_MAX - 3] + b"..."
         instance.log.add(data)
+        if instance.log_tokens <= 0:
+            instance.log_dropped += 1
+            return
+        instance.log_tokens -= 1
         if not self.telemetry.say(instance.id, kind, data):
             instance.log_dropped += 1
 

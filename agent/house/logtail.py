@@ -14,41 +14,41 @@ class LogTail:
 
     # Adds a line (bytes without line end, at most 255).
     def add(self, line):
+        size = self.size
+        line = line[: min(255, size - 1)]
         n = len(line)
-        if n > 255 or n + 1 > self.size:
-            n = min(255, self.size - 1)
-        while self.used + n + 1 > self.size:
+        while self.used + n + 1 > size:
             old = self.data[self.start] + 1
-            self.start = (self.start + old) % self.size
+            self.start = (self.start + old) % size
             self.used -= old
             self.first += 1
-        at = (self.start + self.used) % self.size
+        at = (self.start + self.used) % size
         self.data[at] = n
-        for i in range(n):
-            at += 1
-            if at == self.size:
-                at = 0
-            self.data[at] = line[i]
+        at = (at + 1) % size
+        fits = min(n, size - at)
+        self.data[at : at + fits] = line[:fits]
+        self.data[: n - fits] = line[fits:]
         self.used += n + 1
         self.next += 1
 
     # The lines from number `number` on, at most `room` bytes of them:
     # (number of the first one returned, the lines as str).
     def lines(self, number, room):
+        number = min(max(number, self.first), self.next)
         at = self.start
-        n = self.first
         out = []
-        while n < self.next:
+        for n in range(self.first, self.next):
             size = self.data[at]
             if n >= number:
                 room -= size + 8
                 if room < 0:
                     break
-                line = bytes([self.data[(at + 1 + i) % self.size] for i in range(size)])
+                begin = (at + 1) % self.size
+                line = self.data[begin : begin + size]
+                line += self.data[: size - len(line)]
                 try:
                     out.append(str(line, "utf-8"))
                 except UnicodeError:
-                    out.append(repr(line))
+                    out.append(repr(bytes(line)))
             at = (at + size + 1) % self.size
-            n += 1
-        return max(self.first, number), out
+        return number, out
