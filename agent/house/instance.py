@@ -54,6 +54,7 @@ class Instance:
         self.last_where = ""
         self.last_what = ""
         self.last_s = 0
+        self.moved_s = 0  # clock second of the last change of state that was recorded
 
         self.log = LogTail(port.LOG_TAIL)
         self.partial = ""  # a printed line that has no end yet

@@ -301,6 +301,7 @@ class Lifecycle:
         instance.state = state
         instance.reason = reason
         self.kernel.clock.advance()
+        instance.moved_s = self.kernel.clock.s
         self.kernel.telemetry.transition(instance.id, old, state, reason, a, b, c, place, cause)
 
     # An exception that no task of the guest retrieved: it goes on, its log says so.

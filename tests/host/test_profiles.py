@@ -33,9 +33,9 @@ def test_every_profile_of_the_package_loads(name: str) -> None:
     assert load_profile(name).name == name
 
 
-def test_the_unix_board_has_a_heap_of_one_mebibyte_and_no_devices() -> None:
+def test_the_unix_board_has_a_heap_of_four_mebibytes_and_no_devices() -> None:
     unix = load_profile("unix")
-    assert (unix.heap, unix.flash, unix.link_bps) == (1 << 20, None, None)
+    assert (unix.heap, unix.flash, unix.link_bps) == (4 << 20, None, None)
     assert not unix.pins
     assert not unix.devices
 

@@ -169,6 +169,7 @@ def test_the_log_keeps_the_last_lines():
     assert lines == ["line %d" % i for i in range(first, 50)]
     assert log.lines(48, 1000) == (48, ["line 48", "line 49"])
     assert log.lines(50, 1000) == (50, [])
+    assert log.lines(99, 1000) == (50, [])
 
 
 def test_a_line_larger_than_the_log_is_kept_in_part():
