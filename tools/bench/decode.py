@@ -20,14 +20,15 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from struct import Struct, iter_unpack
-from zlib import crc32
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "host")]
 
 import polars as pl  # noqa: E402
 
+from guesthouse.analysis.columns import decode_block  # noqa: E402
 from guesthouse.analysis.load import load  # noqa: E402
+from guesthouse.analysis.report import analyze  # noqa: E402
 from guesthouse.core import wire  # noqa: E402
 from guesthouse.core.frames import Frame, FrameDecoder  # noqa: E402
 from guesthouse.core.recording import RecordingReader, RecordingWriter, metadata  # noqa: E402
@@ -139,13 +140,15 @@ def slices_of(rows: Rows) -> pl.DataFrame:
     return slices.select(pl.nth(place).alias(name) for place, name in enumerate(SLICE_COLUMNS))
 
 
-def best(job: Callable[[], object], runs: int = RUNS) -> float:
-    times = []
+def best(job: Callable[[], object], runs: int = RUNS) -> tuple[float, float]:
+    """The least wall time and the least CPU time (of all threads) of a few runs, in seconds."""
+    wall, busy = [], []
     for _ in range(runs):
-        begin = time.perf_counter()
+        begin, cpu = time.perf_counter(), time.process_time()
         job()
-        times.append(time.perf_counter() - begin)
-    return min(times)
+        wall.append(time.perf_counter() - begin)
+        busy.append(time.process_time() - cpu)
+    return min(wall), min(busy)
 
 
 def main() -> None:
@@ -166,26 +169,48 @@ def report(path: Path) -> None:
     ours = recorded.table("slice").select(SLICE_COLUMNS).collect()
     for rows in (iter_unpack_rows, unpack_from_rows):
         assert slices_of(rows(payloads(path))).equals(ours, null_equal=True)
-    data = path.read_bytes()
-    print(
-        f"{count:,} records in {path.stat().st_size / 1e6:.1f} MB, {ours.height:,} of them slices"
+    megabytes = path.stat().st_size / 1e6
+    print(f"{count:,} records in {megabytes:.1f} MB, {ours.height:,} of them slices")
+    print(f"polars {pl.__version__} with {pl.thread_pool_size()} threads; best of {RUNS} runs")
+    batches = list(payloads(path))
+    records = b"".join(batch[wire.BATCH_HEADER_SIZE :] for batch in batches)
+    table = recorded.batches.collect()
+    compare(
+        "records in memory to columns",
+        count,
+        {
+            "analysis.columns": lambda: decode_block(records, table),
+            "struct.iter_unpack loop": lambda: slices_of(iter_unpack_rows(iter(batches))),
+            "struct.unpack_from loop": lambda: slices_of(unpack_from_rows(iter(batches))),
+        },
     )
-    print(f"polars {pl.__version__} with {pl.thread_pool_size()} threads; best of {RUNS} runs\n")
-    reading = best(lambda: sum(1 for _ in payloads(path)))
-    print("whole file to columns            time s   records/s   ratio")
-    fast = best(lambda: load(path))
-    for name, seconds in (
-        ("guesthouse.analysis.load", fast),
-        ("struct.iter_unpack loop", best(lambda: slices_of(iter_unpack_rows(payloads(path))))),
-        ("struct.unpack_from loop", best(lambda: slices_of(unpack_from_rows(payloads(path))))),
-    ):
-        print(f"  {name:28} {seconds:9.3f} {count / seconds:11,.0f} {seconds / fast:7.1f}")
-    print("\nparts that all of them share")
-    for name, seconds in (
-        ("chunks, frames, checksums", reading),
-        ("crc32 of the file alone", best(lambda: crc32(data))),
-    ):
-        print(f"  {name:28} {seconds:9.3f} {count / seconds:11,.0f}")
+    compare(
+        "file to columns, checksums and all",
+        count,
+        {
+            "analysis.load": lambda: load(path),
+            "struct.iter_unpack loop": lambda: slices_of(iter_unpack_rows(payloads(path))),
+            "struct.unpack_from loop": lambda: slices_of(unpack_from_rows(payloads(path))),
+        },
+    )
+    compare(
+        "file to report",
+        count,
+        {"analysis.report": lambda: analyze(path)},
+    )
+
+
+def compare(title: str, count: int, jobs: dict[str, Callable[[], object]]) -> None:
+    """Print each job's time beside that of the first."""
+    print(f"\n{title:36} wall s   cpu s  records/s  slower by (wall, cpu)")
+    first: tuple[float, float] | None = None
+    for name, job in jobs.items():
+        wall, busy = best(job)
+        first = first or (wall, busy)
+        print(
+            f"  {name:34} {wall:6.3f}  {busy:6.3f} {count / wall:10,.0f}"
+            f" {wall / first[0]:9.1f} {busy / first[1]:9.1f}"
+        )
 
 
 if __name__ == "__main__":

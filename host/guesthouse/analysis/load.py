@@ -23,7 +23,7 @@ from guesthouse.core.session import Numbering
 from guesthouse.core.texts import Text, TextAssembler
 
 _HEADER = Struct(wire.BATCH_HEADER)
-_BLOCK = 16 << 20  # bytes of records turned into columns at a time
+_BLOCK = 8 << 20  # bytes of records turned into columns at a time
 _READ = 1 << 20  # bytes of chunks fed to the decoder at a time
 _TEXTS = {
     "run": pl.UInt16,
