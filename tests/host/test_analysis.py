@@ -161,16 +161,17 @@ def test_faults_have_their_line_whichever_ring_was_faster(sender: Board) -> None
     sender.send(0, agent.instance(2, 0, "hog"))
     for second, ref in ((1, 1), (30, 2), (60, 1)):  # the reference comes round again
         now = second * S
+        made = now + 200 if second == 30 else now - 200
         texts = [
-            *agent.text(2, now, wire.TEXT_WHERE, where if second < 60 else "hog.py:7", ref),
-            *agent.text(2, now, wire.TEXT_WHAT, what, ref),
+            *agent.text(2, made, wire.TEXT_WHERE, where if second < 60 else "hog.py:7", ref),
+            *agent.text(2, made, wire.TEXT_WHAT, what, ref),
         ]
         state = agent.state(2, now, *killed, ref, 6_000, 5_000, 1)
         order = [state, *texts] if second == 30 else [*texts, state]
         for one in order:
             sender.send(now + 10, one)
-    # One whose texts were lost, and one that has none.
-    sender.send(90 * S, agent.state(2, 90 * S, *killed, 9))
+    # One whose texts were lost (those of second 60 are not its own), and one that has none.
+    sender.send(90 * S, agent.state(2, 90 * S, *killed, 1))
     sender.send(
         91 * S, agent.state(2, 91 * S, wire.STATE_KILLED, wire.STATE_READY, wire.REASON_RETRY)
     )

@@ -135,6 +135,16 @@ def test_every_batch_has_the_hosts_time_of_the_read_that_brought_its_beginning(
     assert batches["monotonic_ns"].to_list() == [0, 1_000_000]
 
 
+def test_times_at_the_edges_of_what_a_records_second_can_say(tmp_path: Path) -> None:
+    """A little later than the batch, the longest time before it, and over the wrap."""
+    board = agent.Agent()
+    sent, wrap = 70_000_000_000, 65_536_000_000
+    made = [sent + 1_500_000, sent - 65_533_000_000, sent, wrap - 1, wrap]
+    stream = board.batch(sent, [agent.heap(time_us) for time_us in made])
+    assert_same(tmp_path / "r.rec", stream)
+    assert load(tmp_path / "r.rec").table("heap").collect()["time_us"].to_list() == made
+
+
 def test_reboots_are_kept_apart(tmp_path: Path) -> None:
     stream = agent.session(boot_id=1) + agent.session(boot_id=2)
     tables = recorded(tmp_path / "r.rec", stream)

@@ -127,6 +127,15 @@ def test_a_reference_that_comes_round_again_joins_no_old_text() -> None:
     assert [event.where for event in events(updates)] == [""]
 
 
+def test_texts_that_waited_long_on_the_board_join_no_event_of_another_time() -> None:
+    """A host that did not read for a while gets old and new records in one batch."""
+    line = Line()
+    old = agent.text(2, 1 * S, wire.TEXT_WHERE, "old.py:1", 7)
+    updates = line.send(30 * S, *old, agent.state(2, 29 * S, RUNNING, KILLED, OVERRUN, 7))
+    updates += line.tracker.finish()
+    assert [event.where for event in events(updates)] == [""]
+
+
 def test_a_late_summary_does_not_undo_a_newer_change_of_state() -> None:
     line = Line()
     line.send(0, agent.instance(2, 0))
