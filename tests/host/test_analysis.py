@@ -190,24 +190,27 @@ def test_faults_have_their_line_whichever_ring_was_faster(sender: Board) -> None
 
 def test_memory_growth_is_that_of_one_life_of_the_guest(sender: Board) -> None:
     """A leaker that is killed again and again does not look steady over the night."""
-    sender.send(0, agent.instance(2, 0, "leaker"), agent.instance(3, 0, "steady"))
+    sender.send(0, agent.instance(2, 0, "leaker"), agent.instance(3, 0, "breathing"))
     now = 0
     for _ in range(5):
         sender.send(now, agent.state(2, now, wire.STATE_BACKOFF, wire.STATE_LOADING, 16))
-        for step in range(1, 7):
+        for step in range(1, 13):
             now += S
-            leaked = agent.mem(2, now, 1_000 * step, 6_000, max=6_500)
-            sender.send(now, leaked, agent.mem(3, now, 4_000 + step % 2))
+            leaked = agent.mem(2, now, 500 * step, 6_000, max=6_500)
+            breathing = agent.mem(3, now, 4_000 + step * 37 % 5 * 100)
+            sender.send(now, leaked, breathing, agent.mem(4, now, 4_000))
         now += S
         sender.send(
             now, agent.state(2, now, wire.STATE_RUNNING, wire.STATE_KILLED, wire.REASON_OOM)
         )
         sender.send(now + 1, agent.mem(2, now + 1, 0), agent.mem(3, now + 1, 4_000))
+    sender.send(now, *(agent.mem(5, now + n, 1_000 * n) for n in range(9)))  # too short to say
     recorded = sender.load()
     tables = (recorded.table(name) for name in ("mem", "instance", "state"))
-    leaker, steady = rows(memory.summary(*tables))
-    assert leaker["growth_per_min"] == pytest.approx(60_000)
-    assert abs(steady["growth_per_min"]) < 10
+    leaker, breathing, steady, short = rows(memory.summary(*tables))
+    assert leaker["growth_per_min"] == pytest.approx(30_000)
+    assert (breathing["growth_per_min"], steady["growth_per_min"]) == (0, 0)
+    assert short["growth_per_min"] is None
     assert (leaker["peak"], leaker["live_last"], leaker["exact"]) == (6_000, 0, True)
 
 

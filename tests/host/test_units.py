@@ -117,7 +117,7 @@ def test_times_are_shown_to_three_digits(us: float | None, text: str) -> None:
 
 
 def test_shares_and_sizes_are_shown() -> None:
-    assert (fmt_share(0.2), fmt_share(None)) == ("20.0%", "-")
+    assert [fmt_share(n) for n in (0.2, -0.02, -0.0001, None)] == ["20.0%", "-2.0%", "0.0%", "-"]
     assert [fmt_bytes(n) for n in (812, 8_300, 32_768, 1_572_864, None)] == [
         "812 B",
         "8.1 KiB",

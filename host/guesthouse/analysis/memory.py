@@ -7,6 +7,9 @@ import polars as pl
 from guesthouse.analysis.guests import GUEST, only_guests, with_guest
 from guesthouse.core import names, wire
 
+GROWTH_SUMMARIES = 10  # of one life; a few seconds say nothing about a minute
+GROWTH_SIGMAS = 4
+
 # A life of a guest begins with its load and lasts until it holds no memory any more.
 _BEGIN = names.STATES[wire.STATE_LOADING]
 _ENDS = [
@@ -44,7 +47,8 @@ def summary(mem: pl.LazyFrame, instances: pl.LazyFrame, states: pl.LazyFrame) ->
 
     A guest that leaks is killed and begins again at nothing, so growth is the slope of live over
     time within a life of the guest, of its longest life in the recording: ``states`` tells the
-    lives apart. Null where none has three summaries.
+    lives apart. Null where none has GROWTH_SUMMARIES; 0 where the slope is within the noise of
+    what a guest takes and gives back from one summary to the next.
     """
     live = pl.col("live")
     told = with_guest(only_guests(mem), instances)
@@ -62,7 +66,7 @@ def summary(mem: pl.LazyFrame, instances: pl.LazyFrame, states: pl.LazyFrame) ->
 
 
 def _growth(told: pl.LazyFrame, states: pl.LazyFrame) -> pl.LazyFrame:
-    """run, instance, guest, growth_per_min (bytes), for guests with three summaries in a life."""
+    """run, instance, guest, growth_per_min (bytes), for guests with a life that is long enough."""
     lives = (
         states.filter(pl.col("new").is_in(_ENDS) | (pl.col("new") == _BEGIN))
         .sort("time_us")
@@ -75,6 +79,11 @@ def _growth(told: pl.LazyFrame, states: pl.LazyFrame) -> pl.LazyFrame:
         )
     )
     minutes = pl.col("time_us") / 60e6
+    live = pl.col("live").cast(pl.Float64)
+    explained = pl.corr(live, minutes) ** 2  # NaN where live never changed
+    # Student's t of the slope, squared, against GROWTH_SIGMAS squared.
+    sure = explained * (pl.len() - 2) > GROWTH_SIGMAS**2 * (1 - explained)
+    slope = pl.cov(live, minutes) / minutes.var()
     return (
         told.sort("time_us")
         .join_asof(lives, on="time_us", by=["run", "instance"], check_sortedness=False)
@@ -83,11 +92,12 @@ def _growth(told: pl.LazyFrame, states: pl.LazyFrame) -> pl.LazyFrame:
         .group_by(*GUEST, pl.col("life").fill_null(-1), maintain_order=True)
         .agg(
             pl.len().alias("summaries"),
-            (pl.cov(pl.col("live").cast(pl.Float64), minutes) / minutes.var()).alias(
-                "growth_per_min"
-            ),
+            pl.when(explained.is_not_nan() & sure)
+            .then(slope)
+            .otherwise(0.0)
+            .alias("growth_per_min"),
         )
-        .filter(pl.col("summaries") > 2)
+        .filter(pl.col("summaries") >= GROWTH_SUMMARIES)
         .sort("summaries", maintain_order=True)
         .group_by(GUEST)
         .agg(pl.col("growth_per_min").last())

@@ -74,7 +74,9 @@ class TextAssembler:
         gap = GAP.encode()
         expected = 0
         for index, data in pending.chunks.items():
-            joined += data.rstrip(b"\0") if index == expected else gap + data.rstrip(b"\0")
+            # Only the last chunk is padded; a zero in another is the text's own.
+            own = data.rstrip(b"\0") if index + 1 >= pending.count else data
+            joined += own if index == expected else gap + own
             expected = index + 1
         whole = expected >= pending.count and len(pending.chunks) >= pending.count
         if expected < pending.count:

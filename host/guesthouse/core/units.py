@@ -152,7 +152,10 @@ def fmt_bytes(size: float | None) -> str:
 
 def fmt_share(share: float | None) -> str:
     """A fraction of one CPU as a percentage: ``20.0%``; ``-`` for None (no limit)."""
-    return "-" if share is None else f"{share * 100:.1f}%"
+    if share is None:
+        return "-"
+    text = f"{share * 100:.1f}%"
+    return "0.0%" if text == "-0.0%" else text
 
 
 def _three_digits(value: float) -> str:
