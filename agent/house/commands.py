@@ -180,8 +180,8 @@ class Commands:
         )
         instance.announce = True
         if instance.state == wire.STATE_THROTTLED:
-            self.kernel.unqueue(instance)
-            self.kernel.requeue(instance)
+            self.kernel.schedule.take(instance)
+            self.kernel.schedule.put(instance)
         return self.answer(instance)
 
     # Raises Failed unless `spec` fits beside everything but `instance`.

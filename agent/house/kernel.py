@@ -1,9 +1,11 @@
 # The kernel: the life of a slice.
 #
-#   wake -> pick -> dispatch: sync, arm, send, disarm, sync -> bill -> judge -> requeue
+#   wake, pick (schedule.py)
+#   dispatch: sync, arm, send, disarm, sync, bill
+#   judge, put (schedule.py)
 #
-# Policy stands in cpu.py, restart.py and admission.py; what begins and ends an
-# instance in lifecycle.py; this file only decides who runs next and guards the run.
+# Policy stands in cpu.py, restart.py and admission.py, what begins and ends an instance in
+# lifecycle.py, whose time it was in billing.py; this file guards the run.
 
 import asyncio.core as core
 from time import ticks_add, ticks_diff
@@ -11,8 +13,10 @@ from time import ticks_add, ticks_diff
 from micropython import const
 
 from . import loop, modules, wire
-from .clock import TICKS_MASK, Account
+from .billing import Billing
+from .clock import TICKS_MASK
 from .lifecycle import Lifecycle
+from .schedule import Schedule
 from .wire import AGENT
 
 _SERVICE_MS = const(5)  # between two looks at the line while guests keep the board busy
@@ -20,9 +24,6 @@ _IDLE_MS = const(100)  # the longest sleep
 _RETRY_MS = const(10)  # until the line is offered again what it did not take
 _CONDEMNED_US = const(500)  # for what a condemned guest does with the exception
 _FAULTS = const(20)  # faults of the agent in one run before it gives up and restarts
-
-Task = loop.Task
-_asyncio_errors = (core.CancelledError, Exception)
 
 
 class Kernel:
@@ -38,19 +39,8 @@ class Kernel:
         self.lifecycle = Lifecycle(self)
         self.link = None  # set by boot: reads commands, writes frames
         self.summary = None
-        # Three pairing heaps of nodes: eligible reservations by deadline, runnable ones by
-        # virtual time, and all that wait for a time. Each operation costs O(log n).
-        self.reserved = loop.TaskQueue()
-        self.runnable = loop.TaskQueue()
-        self.sleepers = loop.TaskQueue()
-        self.vtime = 0  # of the last dispatch: where one that wakes begins
-        # Accounts of time. With the instances' they add up to the elapsed time.
-        self.agent = Account()
-        self.idle = Account()
-        self.stolen = Account()
-        self.departed = Account()  # of instances that were removed
-        self.wall = port.ticks_us() & TICKS_MASK  # readings at the last boundary
-        self.cpu = port.cpu_us()
+        self.schedule = Schedule(self)
+        self.billing = Billing(port)
         # What the last slice came to: its task, what was thrown into it, what it yielded, what it
         # raised. Kept here and not in locals of functions that call each other, so that nothing
         # holds a guest's objects when its end collects them.
@@ -58,7 +48,6 @@ class Kernel:
         self.thrown = None
         self.result = None
         self.error = None
-        self.skew = 0  # us that the accounts are ahead of the wall clock
         self.next_service = port.ticks_ms()
         self.armed = False  # the port's timer may still be running
         self.running = True
@@ -91,37 +80,13 @@ class Kernel:
         now = self.port.ticks_ms()
         if ticks_diff(now, self.next_service) >= 0:
             self.service(now)
-        self.wake(now)
-        instance = self.pick()
+        self.schedule.wake(now)
+        instance = self.schedule.pick()
         if instance is None:
             self.sleep()
         else:
             used = self.dispatch(instance)
             self.judge(instance, used)
-
-    # Closes the stretch since the last boundary as the agent's own time. Returns nothing;
-    # the readings stay in self.wall and self.cpu.
-    def bill_agent(self):
-        wall = self.port.ticks_us() & TICKS_MASK
-        cpu = self.port.cpu_us()
-        used = cpu - self.cpu & TICKS_MASK
-        gap = (wall - self.wall & TICKS_MASK) - used
-        self.wall = wall
-        self.cpu = cpu
-        self.agent.add(used + self.slept(gap))
-
-    # Splits the gap between wall and CPU time of a stretch: what the machine gave to others is
-    # accounted for here, what the thread slept of its own will is returned. The two clocks are
-    # read one after the other, so a gap may come out a little below 0: it is made up later.
-    def slept(self, gap):
-        gap += self.skew
-        if gap <= 0:
-            self.skew = gap
-            return 0
-        self.skew = 0
-        stolen = self.port.stolen_us(gap)
-        self.stolen.add(stolen)
-        return gap - stolen
 
     # What is due: commands, telemetry, the summary.
     def service(self, now):
@@ -136,118 +101,18 @@ class Kernel:
     def sleep(self):
         now = self.port.ticks_ms()
         self.service(now)
-        node = self.sleepers.peek()
-        ms = _IDLE_MS
-        if node is not None:
-            ms = min(ms, ticks_diff(node.ph_key, now))
-        ms = min(ms, self.summary.due_ms())
+        ms = min(self.schedule.due_ms(now, _IDLE_MS), self.summary.due_ms())
         if self.telemetry.pending:
             ms = min(ms, _RETRY_MS)
-        if (
-            ms <= 0
-            or not self.running
-            or self.runnable.peek() is not None
-            or self.reserved.peek() is not None
-        ):
+        if ms <= 0 or not self.running or self.schedule.anybody():
             return
         if self.armed:
             self.armed = False
             self.port.quiet()
-        self.bill_agent()
+        self.billing.work()
         self.port.wait(ms)
-        wall = self.port.ticks_us() & TICKS_MASK
-        cpu = self.port.cpu_us()
-        used = cpu - self.cpu & TICKS_MASK
-        gap = (wall - self.wall & TICKS_MASK) - used + self.skew
-        self.skew = min(0, gap)
-        self.agent.add(used)
-        self.idle.add(max(0, gap))
-        self.wall = wall
-        self.cpu = cpu
+        self.billing.rest()
         self.next_service = self.port.ticks_ms()
-
-    # --- queues ---
-
-    # Moves those whose time has come out of the sleepers.
-    def wake(self, now):
-        sleepers = self.sleepers
-        while True:
-            node = sleepers.peek()
-            if node is None or ticks_diff(node.ph_key, now) > 0:
-                return
-            sleepers.pop()
-            instance = node.coro
-            instance.queued = None
-            if instance.state == wire.STATE_BACKOFF:
-                self.lifecycle.start(instance, wire.REASON_RETRY)
-            else:
-                if instance.state == wire.STATE_THROTTLED:
-                    instance.throttled.add(
-                        self.port.ticks_us() - instance.throttled_since & TICKS_MASK
-                    )
-                self.requeue(instance)
-
-    # The next to run: reservations by deadline, then the rest by weighted virtual time.
-    def pick(self):
-        queue = self.reserved
-        node = queue.peek()
-        if node is None:
-            queue = self.runnable
-            node = queue.peek()
-            if node is None:
-                return None
-        queue.pop()
-        instance = node.coro
-        instance.queued = None
-        return instance
-
-    # Puts an instance where it belongs by what its own queue says.
-    def requeue(self, instance):
-        task = instance.queue.peek()
-        if instance.io.map and not instance.polling:
-            instance.polling = True
-            instance.queue.push(loop.new_task(loop.Poll(instance)))
-            task = instance.queue.peek()
-        if task is None:
-            self.lifecycle.end(instance, wire.STATE_FAILED, wire.REASON_DEADLOCK)
-            return
-        now = self.port.ticks_ms()
-        limit = instance.limit
-        limit.roll(now)
-        if limit.exhausted() and not instance.condemned:
-            instance.state = wire.STATE_THROTTLED
-            instance.reason = wire.REASON_THROTTLED
-            instance.throttled_since = self.port.ticks_us()
-            self.enqueue(instance, self.sleepers, limit.refill_at())
-        elif ticks_diff(task.ph_key, now) > 0 and not instance.condemned:
-            instance.state = wire.STATE_WAITING
-            self.enqueue(instance, self.sleepers, task.ph_key)
-        else:
-            self.ready(instance, now)
-
-    def ready(self, instance, now):
-        if instance.loading is None:
-            instance.state = wire.STATE_READY
-        instance.since = self.port.ticks_us() & TICKS_MASK
-        reservation = instance.reservation
-        if instance.condemned or reservation.eligible(now):
-            self.enqueue(instance, self.reserved, reservation.deadline)
-            return
-        if ticks_diff(self.vtime, instance.vtime) > 0:
-            instance.vtime = self.vtime
-        self.enqueue(instance, self.runnable, instance.vtime)
-
-    def enqueue(self, instance, queue, key):
-        queue.push(instance.node, key)
-        instance.queued = queue
-
-    # Takes an instance out of whatever queue it is in.
-    def unqueue(self, instance):
-        if instance.queued is not None:
-            if instance.state == wire.STATE_THROTTLED:
-                instance.throttled.add(self.port.ticks_us() - instance.throttled_since & TICKS_MASK)
-            instance.queued.remove(instance.node)
-            instance.queued = None
 
     # The owner of what is allocated right now.
     def running_owner(self):
@@ -258,7 +123,7 @@ class Kernel:
     def recover(self):
         for instance in self.instances:
             if instance.queue is not None and instance.queued is None:
-                self.requeue(instance)
+                self.schedule.put(instance)
 
     # --- the slice ---
 
@@ -289,9 +154,10 @@ class Kernel:
         self.armed = True
         hit = 0
         error = result = None
-        self.bill_agent()
-        wall = self.wall
-        cpu = self.cpu
+        billing = self.billing
+        billing.work()
+        wall = billing.wall
+        cpu = billing.cpu
         table.sync(AGENT)
         table.cap(self.reserve_blocks)
         before = table.counts[owner]
@@ -321,18 +187,11 @@ class Kernel:
         self.current[0] = None
         table.uncap()
         table.sync(owner)
-        wall = port.ticks_us() & TICKS_MASK
-        cpu = port.cpu_us()
+        used = billing.guest()
         loop.leave()
         modules.leave(instance)
 
-        # Bill: CPU time, and the time it slept in a call that nobody could run beside.
-        used = cpu - self.cpu & TICKS_MASK
-        elapsed = wall - self.wall & TICKS_MASK
-        waited = self.wall - instance.since & TICKS_MASK
-        used += self.slept(elapsed - used)
-        self.wall = wall
-        self.cpu = cpu
+        waited = wall - instance.since & TICKS_MASK
         instance.cpu.add(used)
         instance.slices += 1
         if instance.loading is not None:
@@ -341,7 +200,7 @@ class Kernel:
         instance.limit.charge(used)
         instance.reservation.charge(used)
         instance.vtime = ticks_add(instance.vtime, used * 100 // instance.weight)
-        self.vtime = instance.vtime
+        self.schedule.vtime = instance.vtime
         if used > instance.longest_us:
             instance.longest_us = used
         blocks = table.counts[owner]
@@ -350,7 +209,7 @@ class Kernel:
         hits = port.delivered()
         if self.telemetry.trace:
             self.telemetry.slice(
-                instance.id, used, elapsed, waited, (blocks - before) * table.block, 0,
+                instance.id, used, billing.elapsed, waited, (blocks - before) * table.block, 0,
                 (wire.SLICE_OVERRUN if hits else 0)
                 | (wire.SLICE_ENDED if error is not None else 0)
                 | (wire.SLICE_LOAD if instance.loading is not None else 0),
@@ -383,9 +242,8 @@ class Kernel:
                 instance.queue.push(self.task, ticks_add(self.port.ticks_ms(), result))
             else:
                 instance.queue.push(self.task)
-        if not self.within_memory(instance):
-            return
-        self.requeue(instance)
+        if self.within_memory(instance):
+            self.schedule.put(instance)
 
     # Collects where that is due, and condemns the guest that holds more than its limit after it.
     def within_memory(self, instance):
@@ -413,15 +271,10 @@ class Kernel:
 
     # A collection between slices, billed to the instance whose garbage made it due.
     def collect(self, instance):
-        self.bill_agent()
+        self.billing.work()
         before = self.table.counts[0]
         self.table.collect(AGENT)
-        wall = self.port.ticks_us() & TICKS_MASK
-        cpu = self.port.cpu_us()
-        used = cpu - self.cpu & TICKS_MASK
-        used += self.slept((wall - self.wall & TICKS_MASK) - used)
-        self.wall = wall
-        self.cpu = cpu
+        used = self.billing.guest()
         instance.cpu.add(used)
         instance.limit.charge(used)
         instance.collections += 1

@@ -66,8 +66,8 @@ class Lifecycle:
         if instance.state in _ALIVE or instance.queued is not None:
             self.end(instance, wire.STATE_STOPPED, wire.REASON_REMOVED, follow=False)
         kernel.instances.remove(instance)
-        kernel.departed.s += instance.cpu.s
-        kernel.departed.add(instance.cpu.us)
+        kernel.billing.departed.s += instance.cpu.s
+        kernel.billing.departed.add(instance.cpu.us)
         kernel.summary.gone(instance)
         kernel.table.forget(instance.owner)
 
@@ -78,7 +78,7 @@ class Lifecycle:
 
     def start(self, instance, reason):
         kernel = self.kernel
-        kernel.unqueue(instance)
+        kernel.schedule.take(instance)
         if reason == wire.REASON_RETRY or reason == wire.REASON_RESTART:
             instance.restarts += 1
         instance.condemned = wire.REASON_NONE
@@ -92,8 +92,8 @@ class Lifecycle:
         instance.loading = loop.new_task(loader.load(instance))
         instance.queue.push(instance.loading)
         self.move(instance, wire.STATE_LOADING, reason)
-        instance.vtime = kernel.vtime
-        kernel.requeue(instance)
+        instance.vtime = kernel.schedule.vtime
+        kernel.schedule.put(instance)
 
     # --- a task of it ended ---
     #
@@ -177,12 +177,12 @@ class Lifecycle:
             return
         instance.condemned = reason
         instance.verdict = (a, b)
-        kernel.unqueue(instance)
+        kernel.schedule.take(instance)
         if instance.queue.peek() is None:
             kernel.forget()
             self.stopped(instance, 0, 0)
         else:
-            kernel.ready(instance, kernel.port.ticks_ms())
+            kernel.schedule.ready(instance, kernel.port.ticks_ms())
 
     # The guest was stopped from outside, by its deadline or because it was condemned.
     def stopped(self, instance, hits, used):
@@ -228,8 +228,8 @@ class Lifecycle:
             return
         instance.stopping = ticks_add(kernel.port.ticks_ms(), _GRACE_MS)
         instance.queue.push(loop.new_task(loop.Cancel(instance.main)))
-        kernel.unqueue(instance)
-        kernel.requeue(instance)
+        kernel.schedule.take(instance)
+        kernel.schedule.put(instance)
 
     # Once in a while: kills those whose grace is over.
     def tend(self, now):
@@ -244,7 +244,7 @@ class Lifecycle:
     # `follow` asks the restart policy what is next.
     def end(self, instance, state, reason, a=0, b=0, c=0, follow=True):
         kernel = self.kernel
-        kernel.unqueue(instance)
+        kernel.schedule.take(instance)
         if instance.partial:
             kernel.hooks.line(instance, instance.partial)
         kernel.hooks.close_files(instance)
@@ -289,7 +289,9 @@ class Lifecycle:
         after, delay = policy.ended(state, kernel.clock.s - instance.started)
         if after == wire.STATE_BACKOFF:
             self.move(instance, after, wire.REASON_BACKOFF, delay, policy.failures)
-            kernel.enqueue(instance, kernel.sleepers, ticks_add(kernel.port.ticks_ms(), delay))
+            kernel.schedule.enqueue(
+                instance, kernel.schedule.sleepers, ticks_add(kernel.port.ticks_ms(), delay)
+            )
         elif after != state:
             self.move(instance, after, wire.REASON_TOO_MANY_FAILURES, 0, policy.failures)
 

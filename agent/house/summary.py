@@ -166,8 +166,8 @@ class Summary:
         us = kernel.port.ticks_us() & TICKS_MASK
         period = max(1, us - self.last_us & TICKS_MASK)
         self.last_us = us
-        guests_s = kernel.departed.s
-        guests_us = kernel.departed.us
+        guests_s = kernel.billing.departed.s
+        guests_us = kernel.billing.departed.us
         for instance in kernel.instances:
             instance.limit.roll(now)
             instance.refill_log()
@@ -202,12 +202,12 @@ class Summary:
             link.damaged,
             link.discarded,
         )
-        kernel.bill_agent()
+        kernel.billing.work()
         kernel.clock.advance()
         clock = kernel.clock
-        agent = kernel.agent
-        idle = kernel.idle
-        stolen = kernel.stolen
+        agent = kernel.billing.agent
+        idle = kernel.billing.idle
+        stolen = kernel.billing.stolen
         cost = telemetry.cost
         telemetry.put(
             ring,
@@ -241,7 +241,10 @@ class Summary:
         table = kernel.table
         block = table.block
         waited = instance.waited_us
-        if instance.queued is kernel.runnable or instance.queued is kernel.reserved:
+        if (
+            instance.queued is kernel.schedule.runnable
+            or instance.queued is kernel.schedule.reserved
+        ):
             # it waits right now, and may have done so all the time
             waited += us - instance.since & TICKS_MASK
             instance.since = us

@@ -39,7 +39,8 @@ _BURST_NS = const(50000)
 # nested handlers, because a handler is too short to be hit by chance.
 _PURSUE_AFTER = const(2)
 
-# A signal that finds the thread asleep and comes later than this was held back by the kernel.
+# A signal that comes later than this was held back: by the kernel, where it finds the thread
+# asleep, or else by the machine itself.
 _LATE_US = const(1000)
 
 # A gap between wall and CPU time shorter than this is not worth asking the kernel about.
@@ -95,7 +96,8 @@ _DELAY0 = const(7)  # run delay of the thread in us when last asked
 _FD = const(8)  # /proc/thread-self/schedstat, 0 where the kernel has none
 _NOISE = const(9)
 _FORGIVEN = const(10)  # us of this slice in sleeps that no signal ends
-STATE = array.array("I", [0] * 9 + [0x2F6E2B1, 0])
+_STALLED = const(11)  # 1 where this slice was begun anew because the machine stood still
+STATE = array.array("I", [0] * 9 + [0x2F6E2B1, 0, 0])
 _schedule = micropython.schedule
 
 _now = array.array("q", [0, 0])  # timespec for the agent
@@ -140,7 +142,9 @@ def _pursue(_):
 # The handler. It raises only when the guest really held the processor for its limit: by
 # its CPU time, or by sleeping in a call that nobody else can run beside. Time that the
 # machine gave to other processes is not the guest's, and neither is a sleep that no signal
-# ends: then the kernel waits for a disk, and the handler comes late. It allocates nothing.
+# ends: then the kernel waits for a disk, and the handler comes late. A virtual machine that its
+# host stops for a moment charges the stop to whoever was running; no program can keep the signal
+# waiting that long, so the slice then begins anew, once. It allocates nothing.
 @micropython.viper
 def _on_timer(sig):
     p = ptr32(STATE)
@@ -162,6 +166,11 @@ def _on_timer(sig):
         if over > _LATE_US:
             p[_FORGIVEN] = wall - stolen - used
             return
+    elif used - limit > _LATE_US and p[_DELIVERED] + p[_STALLED] == 0:
+        p[_STALLED] = 1
+        p[_CPU0] = int(p[_CPU0]) + used
+        p[_WALL0] = int(ticks_us())  # type: ignore[call-overload]
+        return
     q = ptr32(_slot_view)
     q[0] = p[_EXC_LO]
     q[1] = p[_EXC_HI]
@@ -240,6 +249,7 @@ def arm(limit_us, wall, cpu):
     s = STATE
     s[_LIMIT] = limit_us
     s[_FORGIVEN] = 0
+    s[_STALLED] = 0
     s[_WALL0] = wall & 0xFFFFFFFF
     s[_CPU0] = cpu & 0xFFFFFFFF
     # struct, not arithmetic on a float: seconds, then nanoseconds of the first expiry

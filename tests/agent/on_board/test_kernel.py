@@ -414,6 +414,35 @@ async def main():
     assert end[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED), end
 
 
+# Holds the timer's signal back while the CPU clock goes on, as a virtual machine does to its
+# programs when its host stops it for a moment.
+_STALL = """
+import ffi, time
+sigprocmask = ffi.open(None).func("i", "sigprocmask", "ipp")
+timer = bytearray(128)
+timer[37 // 8] = 1 << 37 % 8
+def stall(ms):
+    sigprocmask(0, timer, None)
+    begin = time.ticks_ms()
+    while time.ticks_diff(time.ticks_ms(), begin) < ms:
+        pass
+    sigprocmask(1, timer, None)
+async def main():
+    stall(12)
+"""
+
+
+def test_a_guest_is_not_killed_for_a_machine_that_stands_still():
+    end, instance = _ended(_STALL)
+    assert end[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED)
+    assert instance.overruns == 0
+
+
+def test_a_stall_buys_a_hanging_guest_one_more_slice_and_no_second():
+    end, instance = _ended(_STALL + "    stall(12)\n    while True:\n        pass\n")
+    assert end[:2] == (wire.STATE_KILLED, wire.REASON_OVERRUN)
+
+
 def test_a_limit_holds_for_a_guest_that_always_has_work():
     source = """\
 import asyncio
@@ -615,11 +644,11 @@ async def main():
     )
     kernel = board.kernel
     board.run(100)
-    kernel.bill_agent()
+    kernel.billing.work()
     begin = kernel.clock.advance()
     parts = _parts(kernel)
     board.run(2000)
-    kernel.bill_agent()
+    kernel.billing.work()
     elapsed = kernel.clock.advance() - begin & 0x3FFFFFFF
     total = _parts(kernel) - parts
     assert abs(elapsed - total) < elapsed // 1000, (elapsed, total)
@@ -627,9 +656,9 @@ async def main():
 
 
 def _parts(kernel):
-    accounts = [kernel.agent, kernel.idle, kernel.stolen, kernel.departed] + [
-        i.cpu for i in kernel.instances
-    ]
+    billing = kernel.billing
+    accounts = [billing.agent, billing.idle, billing.stolen, billing.departed]
+    accounts += [i.cpu for i in kernel.instances]
     return sum(a.s * 1000000 + a.us for a in accounts)
 
 
