@@ -197,8 +197,8 @@ def test_memory_growth_is_that_of_one_life_of_the_guest(sender: Board) -> None:
         for step in range(1, 13):
             now += S
             leaked = agent.mem(2, now, 500 * step, 6_000, max=6_500)
-            breathing = agent.mem(3, now, 4_000 + step * 37 % 5 * 100)
-            sender.send(now, leaked, breathing, agent.mem(4, now, 4_000))
+            breathed = agent.mem(3, now, 4_000 + step * 37 % 5 * 100)
+            sender.send(now, leaked, breathed, agent.mem(4, now, 4_000))
         now += S
         sender.send(
             now, agent.state(2, now, wire.STATE_RUNNING, wire.STATE_KILLED, wire.REASON_OOM)

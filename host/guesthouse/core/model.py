@@ -15,7 +15,8 @@ class Event:
 
     ``time_us`` is the board's time since boot. ``where`` is the guest's call chain, innermost
     first (``"hog.py:4 in spin < hog.py:9 in main"``), ``what`` the exception's type and message;
-    both are empty when the event has none. ``numbers`` are the record's a to e (see wire.REASON_*).
+    both are empty when the event has none. ``numbers`` are the record's a to e, see
+    wire.REASON_*.
     """
 
     time_us: int
@@ -42,7 +43,7 @@ class LogLine:
 
 @dataclass(slots=True)
 class InstanceModel:
-    """What is known of one instance. Times in us, sizes in bytes, None where not set or not known."""
+    """What is known of one instance. Times in us, sizes in bytes, None where not set."""
 
     id: int
     name: str = ""  # "sampler.0"
@@ -126,7 +127,7 @@ class BoardModel:
     instances: dict[int, InstanceModel] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)  # bounded, newest last
     logs: list[LogLine] = field(default_factory=list)  # bounded, newest last
-    dropped: dict[str, int] = field(default_factory=dict)  # by class, dropped on the board since boot
+    dropped: dict[str, int] = field(default_factory=dict)  # by class, on the board since boot
     missed: int = 0  # records lost on the line, exact at the last good batch
 
     @property
