@@ -37,7 +37,7 @@ def main() -> None:
 
     def ask(agent: Path, *words: str) -> Any:
         command = [*micropython.argv, "-X", "heapsize=4m", str(PROGRAM), str(agent), *words]
-        run = subprocess.run(command, capture_output=True, text=True)
+        run = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         return json.loads(run.stdout) if run.returncode == 0 else None
 
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +61,7 @@ def main() -> None:
 def figures(found: Any) -> str:
     """Kills that came from the limit, us past it, and the most raises that one of them took."""
     if found is None:
-        return f"{'MicroPython crashed':>37}  "
+        return f"{'MicroPython ended with an error':>37}  "
     past = sorted(found["past_us"])
     if not past:
         return f"{'none ended at its limit':>37}  "

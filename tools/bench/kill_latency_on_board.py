@@ -32,10 +32,10 @@ def main(kind, kills):
     raises = []
     others = 0
     for _ in range(kills):
-        state, reason, used, limit, deliveries, _, _ = board.end(guest, 10000)
-        if (state, reason) == (wire.STATE_KILLED, wire.REASON_OVERRUN):
-            past.append(used - limit)
-            raises.append(deliveries)
+        end = board.end(guest, 10000)
+        if end[:2] == (wire.STATE_KILLED, wire.REASON_OVERRUN):
+            past.append(end[2] - end[3])
+            raises.append(end[4])
         else:
             others += 1
         del board.transitions[:]
