@@ -16,6 +16,7 @@ from guesthouse.measure.account import Account, GuestAccount
 
 # What everybody expects at the beginning.
 _EXPECTED = frozenset({"start", "loaded", "deployed"})
+_MUCH_STOLEN = 0.005  # of the time: a period of 10 ms in two seconds
 
 
 class Teller:
@@ -76,7 +77,7 @@ def closing(account: Account) -> str:
     parts = [f"In {fmt_us(account.elapsed_us)}:"]
     control = account.find(CONTROL)
     if control is not None:
-        parts.append(_control(control))
+        parts.append(_control(control, account))
     parts += [told for one in account.guests if (told := _trouble(one, account))]
     parts.append(_time(account))
     return "\n".join(parts[:1] + [f"- {part}" for part in parts[1:]])
@@ -87,7 +88,6 @@ def side_by_side(plain: PlainRun, account: Account) -> str:
     control = account.find(CONTROL)
     loop = (control.loop if control else None) or {}
     kills = sum(one.used.kills for one in account.guests)
-    last = f"{plain.last_line!r}" if plain.last_line else "-"
     rows = [
         ("", "PLAIN ASYNCIO", "GUESTHOUSE"),
         ("watched", fmt_us(plain.watched_ms * 1000), fmt_us(account.elapsed_us)),
@@ -102,7 +102,6 @@ def side_by_side(plain: PlainRun, account: Account) -> str:
             f"{fmt_us(loop.get('lateness_max_us', 0))} at worst",
         ),
         ("the guest that hung", _hung_plain(plain), f"stopped; {kills} kills in all"),
-        ("last that was heard", last, "see above"),
     ]
     return align(rows, left=(0, 1, 2))
 
@@ -134,15 +133,21 @@ def align(rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
     )
 
 
-def _control(control: GuestAccount) -> str:
+def _control(control: GuestAccount, account: Account) -> str:
     loop = control.loop
     if loop is None:
         return f"{control.guest.name} has not told its counts yet"
+    stolen = ""
+    if loop["missed"] and account.share(account.steal_us) > _MUCH_STOLEN:
+        stolen = (
+            f". The board shares this machine: other programs took {fmt_us(account.steal_us)} away "
+            "from it, and no scheduler on it can give them back"
+        )
     return (
         f"the control loop was released {loop['releases']} times and completed "
         f"{loop['completions']} in time; it missed {loop['missed'] or 'nothing'}. "
         f"It began {fmt_us(loop['lateness_max_us'])} late at worst, "
-        f"{fmt_us(loop['lateness_p99_us'])} at the 99th percentile"
+        f"{fmt_us(loop['lateness_p99_us'])} at the 99th percentile{stolen}"
     )
 
 
