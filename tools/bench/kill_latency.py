@@ -43,7 +43,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         agent, without = ROOT / "agent", Path(folder) / "agent"
         shutil.copytree(agent, without)
-        port = without / "house" / "ports" / "unix.py"
+        port = without / "house" / "ports" / "unix_timer.py"
         source = port.read_text(encoding="utf-8")
         if PURSUED not in source:
             raise SystemExit(f"the port no longer says {PURSUED!r}: adapt this program")

@@ -1,291 +1,42 @@
-# The Unix port: preemption by a POSIX timer, CPU clock of the thread, serial on stdin and stdout.
-#
-# Facts this file rests on are proved by self_test() at every start, not assumed from a version.
+# The Unix port: its figures, its clocks, and the serial line on stdin and stdout. How a guest is
+# stopped stands in unix_timer.py, where the heap is in unix_heap.py.
 
-import array
 import ffi
-import micropython
 import struct
-import sys
 import time
-import uctypes
 from micropython import const
+
+# What the kernel asks of a port, beside the line below. STATE[0] is 0 while disarmed.
+from .unix_timer import (  # noqa: F401
+    STATE,
+    arm,
+    cpu_us,
+    delivered,
+    exception,
+    quiet,
+    renew,
+    self_test,
+    stolen_us,
+    ticks_us,
+)
 
 NAME = "unix"
 HEAP_RESERVE = 64 * 1024  # bytes that stay free for the agent between slices
 LOG_TAIL = 2048  # bytes of last log lines kept for each guest
 LOAD_MAX_US = 20000  # CPU time a module body may take where the manifest says nothing
-TICKS_MASK = 0x3FFFFFFF
 
-_WORD = const(8)
-_SIGNAL = const(38)  # a real-time signal: nothing in the port or in libffi uses it
-_SIGEV_SIGNAL = const(0)
-_SA_NODEFER = const(0x40000000)
-_SIGACTION_SIZE = const(152)
-_SIGACTION_FLAGS = const(136)
-_CLOCK_MONOTONIC = const(1)
-_CLOCK_THREAD_CPU = const(3)
+ticks_ms = time.ticks_ms
+
 _POLLIN = const(1)
 _F_GETFL = const(3)
 _F_SETFL = const(4)
 _O_NONBLOCK = const(0o4000)
 
-# After the deadline the timer delivers the exception again every so often.
-_BURST_NS = const(50000)
-
-# A guest that catches it is pursued by a scheduled callback, which the VM runs between
-# two of its checks: it delivers again and schedules itself, so that hardly any of the
-# guest's jumps passes without a raise. Timer signals alone took up to 490 ms to end
-# nested handlers, because a handler is too short to be hit by chance.
-_PURSUE_AFTER = const(2)
-
-# A signal that comes later than this was held back: by the kernel, where it finds the thread
-# asleep (it comes within 100 us otherwise; a file that was closed while the disk was busy held it
-# for 430 us), or else by the machine itself.
-_HELD_US = const(200)
-_LATE_US = const(1000)
-
-# A gap between wall and CPU time shorter than this is not worth asking the kernel about.
-_GAP_US = const(100)
-
 _libc = ffi.open("libc.so.6")
-_sigaction = _libc.func("i", "sigaction", "ipp")
-_timer_create = _libc.func("i", "timer_create", "ipp")
-_timer_settime = _libc.func("i", "timer_settime", "pipp")
-_clock_gettime = _libc.func("i", "clock_gettime", "ip")
 _poll = _libc.func("i", "poll", "pLi")
 _read = _libc.func("l", "read", "ipL")
 _write = _libc.func("l", "write", "ipL")
-_pread = _libc.func("l", "pread", "ipLl")
 _fcntl = _libc.func("i", "fcntl", "iii")
-_open = _libc.func("i", "open", "si")
-
-ticks_us = time.ticks_us
-ticks_ms = time.ticks_ms
-
-
-# What the agent raises in a guest. No guest has a reason to catch it; one that does is
-# hit again until it is gone.
-class Preempted(BaseException):
-    pass
-
-
-# The VM state holds, in this order, dict_locals, dict_globals, nlr_top, nlr_jump_cb and the
-# pending exception. In a module body both dicts are this module's, so two equal neighbours
-# name the place. id(sys.modules) lies in the same struct, above. Offsets differ between
-# builds, hence the scan, and the self-test below proves what it found.
-def _find_slot():
-    base = id(sys.modules)
-    mine = id(globals())
-    above = 0
-    for k in range(1, 400):
-        word = struct.unpack("<Q", uctypes.bytes_at(base - k * _WORD, _WORD))[0]
-        if word == mine and above == mine:
-            return base - (k - 4) * _WORD
-        above = word
-    return 0
-
-
-# Words of _S, shared with the signal handler.
-_ARMED = const(0)
-_EXC_LO = const(1)
-_EXC_HI = const(2)
-_DELIVERED = const(3)
-_LIMIT = const(4)
-_CPU0 = const(5)
-_WALL0 = const(6)
-_DELAY0 = const(7)  # run delay of the thread in us when last asked
-_FD = const(8)  # /proc/thread-self/schedstat, 0 where the kernel has none
-_NOISE = const(9)
-_FORGIVEN = const(10)  # us of this slice in sleeps that no signal ends
-_STALLED = const(11)  # 1 where this slice was begun anew because the machine stood still
-STATE = array.array("I", [0] * 9 + [0x2F6E2B1, 0, 0])
-_schedule = micropython.schedule
-
-_now = array.array("q", [0, 0])  # timespec for the agent
-_now_h = array.array("q", [0, 0])  # timespec for the handler, which may interrupt the agent
-_stat = bytearray(64)
-_stat_h = bytearray(64)
-
-
-# The thread's time waiting for a processor, in us modulo 2**32: the second number of
-# /proc/thread-self/schedstat, in ns.
-@micropython.viper
-def _run_delay(text, n: int) -> int:
-    b = ptr8(text)
-    i = 0
-    while i < n and b[i] != 32:
-        i += 1
-    i += 1
-    v = 0
-    while i < n and b[i] != 32:
-        v = v * 10 + b[i] - 48
-        i += 1
-    return (v // 1000) & 0xFFFFFFFF
-
-
-# Delivers at random, one time in two: at every time, a loop whose handler is two jumps
-# long could stay in step and meet every raise in the same place.
-@micropython.viper
-def _pursue(_):
-    p = ptr32(STATE)
-    if p[_ARMED] == 0:
-        return
-    r = (int(p[_NOISE]) * 1103515245 + 12345) & 0x7FFFFFFF
-    p[_NOISE] = r
-    if r & 0x10000:
-        q = ptr32(_slot_view)
-        q[0] = p[_EXC_LO]
-        q[1] = p[_EXC_HI]
-        p[_DELIVERED] = int(p[_DELIVERED]) + 1
-    _schedule(_pursue, 0)
-
-
-# The handler. It raises only when the guest really held the processor for its limit: by
-# its CPU time, or by sleeping in a call that nobody else can run beside. Time that the
-# machine gave to other processes is not the guest's, and neither is a sleep that no signal
-# ends: then the kernel waits for a disk, and the handler comes late. A virtual machine that its
-# host stops for a moment charges the stop to whoever was running; no program can keep the signal
-# waiting that long, so the slice then begins anew, once. It allocates nothing.
-@micropython.viper
-def _on_timer(sig):
-    p = ptr32(STATE)
-    if p[_ARMED] == 0:
-        return
-    limit = int(p[_LIMIT])
-    _clock_gettime(_CLOCK_THREAD_CPU, _now_h)
-    t = ptr32(_now_h)
-    used = (int(t[0]) * 1000000 + int(t[2]) // 1000 - int(p[_CPU0])) & 0xFFFFFFFF
-    if used < limit:
-        wall = (int(ticks_us()) - int(p[_WALL0])) & 0x3FFFFFFF  # type: ignore[call-overload]
-        stolen = wall - used
-        if p[_FD]:
-            n = int(_pread(int(p[_FD]), _stat_h, 64, 0))
-            stolen = (int(_run_delay(_stat_h, n)) - int(p[_DELAY0])) & 0xFFFFFFFF
-        over = wall - stolen - int(p[_FORGIVEN]) - limit
-        if over < 0:
-            return  # the interval comes back to look again
-        if over > _HELD_US:
-            p[_FORGIVEN] = wall - stolen - used
-            return
-    elif used - limit > _LATE_US and p[_DELIVERED] + p[_STALLED] == 0:
-        p[_STALLED] = 1
-        p[_CPU0] = int(p[_CPU0]) + used
-        p[_WALL0] = int(ticks_us())  # type: ignore[call-overload]
-        return
-    q = ptr32(_slot_view)
-    q[0] = p[_EXC_LO]
-    q[1] = p[_EXC_HI]
-    n = int(p[_DELIVERED]) + 1
-    p[_DELIVERED] = n
-    if n == _PURSUE_AFTER:
-        _schedule(_pursue, 0)
-
-
-SLOT = _find_slot()
-_slot_view = uctypes.bytearray_at(SLOT, _WORD) if SLOT else bytearray(_WORD)
-# No lock: the handler allocates nothing, and a lock can deadlock on the atomic section.
-_callback = ffi.callback("v", _on_timer, "i")
-_timer = None
-_setting = bytearray(32)
-_disarmed = bytes(32)
-_exception = None
-
-
-# A fresh exception object for the next kill; the old one carries the last kill's traceback.
-def renew():
-    global _exception
-    _exception = Preempted()
-    address = id(_exception)
-    STATE[_EXC_LO] = address & 0xFFFFFFFF
-    STATE[_EXC_HI] = address >> 32
-    STATE[_DELIVERED] = 0
-
-
-# The exception object itself, for throwing it by hand.
-def exception():
-    return _exception
-
-
-# How often the exception was delivered since renew().
-def delivered():
-    return STATE[_DELIVERED]
-
-
-# Sets up signal, timer and clocks; returns None or why preemption cannot work here.
-def start():
-    global _timer
-    if not SLOT:
-        return "the VM's pending-exception slot was not found"
-    action = bytearray(_SIGACTION_SIZE)
-    struct.pack_into("<Q", action, 0, _callback.cfun())
-    # NODEFER: an error at the recursion limit may jump out of the handler. No RESTART: a
-    # guest that sleeps in a system call must come back to the VM to be stopped.
-    struct.pack_into("<i", action, _SIGACTION_FLAGS, _SA_NODEFER)
-    if _sigaction(_SIGNAL, action, None):
-        return "sigaction failed"
-    event = bytearray(64)
-    struct.pack_into("<Qii", event, 0, 0, _SIGNAL, _SIGEV_SIGNAL)
-    handle = bytearray(_WORD)
-    if _timer_create(_CLOCK_MONOTONIC, event, handle):
-        return "timer_create failed"
-    _timer = struct.unpack("<Q", handle)[0]
-    struct.pack_into("<q", _setting, 8, _BURST_NS)
-    fd = _open("/proc/thread-self/schedstat", 0)
-    if fd > 0 and _pread(fd, _stat, 64, 0) > 0:
-        STATE[_FD] = fd
-    renew()
-    return None
-
-
-# CPU time of the thread in us. viper, because reading an 'q' array makes a big integer each time.
-@micropython.viper
-def cpu_us() -> int:
-    _clock_gettime(_CLOCK_THREAD_CPU, _now)
-    t = ptr32(_now)
-    return int(t[0]) * 1000000 + int(t[2]) // 1000
-
-
-# Starts the countdown of a slice that began at these readings of the clocks.
-def arm(limit_us, wall, cpu):
-    s = STATE
-    s[_LIMIT] = limit_us
-    s[_FORGIVEN] = 0
-    s[_STALLED] = 0
-    s[_WALL0] = wall & 0xFFFFFFFF
-    s[_CPU0] = cpu & 0xFFFFFFFF
-    # struct, not arithmetic on a float: seconds, then nanoseconds of the first expiry
-    struct.pack_into("<qq", _setting, 16, limit_us // 1000000, limit_us % 1000000 * 1000)
-    s[_ARMED] = 1
-    _timer_settime(_timer, 0, _setting, None)
-
-
-# Straight-line and idempotent: called where an exception may still be pending.
-def disarm():
-    STATE[_ARMED] = 0
-
-
-# Ends the burst. Between slices an armed timer only costs a signal, so this is called
-# when the agent is about to sleep and after a kill, not after every slice.
-def quiet():
-    STATE[_ARMED] = 0
-    _timer_settime(_timer, 0, _disarmed, None)
-
-
-# How much of `gap` us (wall time less CPU time of a stretch) the machine gave to others.
-# The rest of the gap the thread slept of its own will, in a call that blocks.
-def stolen_us(gap):
-    if gap < _GAP_US:
-        return gap
-    fd = STATE[_FD]
-    if not fd:
-        return gap
-    n = _pread(fd, _stat, 64, 0)
-    delay = _run_delay(_stat, n)
-    stolen = (delay - STATE[_DELAY0]) & 0xFFFFFFFF
-    STATE[_DELAY0] = delay
-    return min(gap, stolen)
-
 
 # --- serial ------------------------------------------------------------------
 
@@ -319,37 +70,3 @@ def serial_write(buf, n):
 # Sleeps until a byte arrives, at most ms.
 def wait(ms):
     _poll(_pollfd, 1, ms)
-
-
-# --- self-tests ----------------------------------------------------------------
-
-
-def _spin():
-    while True:
-        pass
-
-
-# Proves that the slot stops a loop that never calls anything. Returns None or why not.
-def self_test():
-    if _timer is None:
-        reason = start()
-        if reason:
-            return reason
-    caught = False
-    # the guard of guard.py, without a guest
-    try:
-        try:
-            try:
-                arm(2000, ticks_us(), cpu_us())
-                _spin()
-            finally:
-                STATE[_ARMED] = 0
-            if caught:
-                pass
-        except Preempted:
-            caught = True
-    except Preempted:
-        caught = True
-    quiet()
-    renew()
-    return None if caught else "a loop was not stopped"

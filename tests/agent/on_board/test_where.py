@@ -30,7 +30,8 @@ def test_the_chain_is_innermost_first():
 
 
 def test_frames_of_the_agent_are_left_out():
-    assert "/agent" not in where(_raised("/agent/x.py"), "/agent")
+    assert "/the-agent" not in where(_raised("/the-agent/x.py"), "/the-agent")
+    assert "/the-agent" in where(_raised("/the-agent/x.py"), "/elsewhere")
 
 
 # Two raises of one exception object, as in a guest that swallowed the first.
