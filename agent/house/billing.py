@@ -54,4 +54,10 @@ class Billing:
         gap = self.elapsed - used + self.skew
         self.skew = min(0, gap)
         self.agent.add(used)
-        self.idle.add(max(0, gap))
+        if gap <= 0:
+            return
+        stolen = self.port.stolen_us(gap)  # it was due, and waited for a processor
+        if stolen < gap:
+            self.stolen.add(stolen)
+            gap -= stolen
+        self.idle.add(gap)

@@ -128,7 +128,8 @@ class Telemetry:
                 if self.pending:
                     self.stalls += 1
                     return True
-            if self.replies:
+            # A reply never overtakes the transitions that it answers for.
+            if self.replies and self.state.used() == 0:
                 self._close(wire.FRAME_REPLY, self.replies.pop(0))
             elif not self._batch():
                 return False
