@@ -129,7 +129,21 @@ def test_replies_and_batches_share_the_line_whole():
     telemetry.transition(2, 1, 2, wire.REASON_LOADED)
     line.room = 1 << 20
     telemetry.pump()
-    assert sorted(k for k, _ in _frames(line.out)) == [wire.FRAME_BATCH, wire.FRAME_REPLY]
+    kinds = [kind for kind, _ in _frames(line.out)]
+    assert kinds == [wire.FRAME_BATCH, wire.FRAME_BATCH, wire.FRAME_REPLY], kinds
+
+
+def test_a_reply_waits_for_the_transitions_before_it():
+    line, telemetry = _telemetry()
+    for _ in range(70):
+        telemetry.transition(2, 1, 2, wire.REASON_LOADED)
+    telemetry.say(2, wire.TEXT_LOG, "later")
+    telemetry.reply(5, wire.STATUS_OK, b"{}")
+    telemetry.pump()
+    kinds = [kind for kind, _ in _frames(line.out)]
+    assert kinds[-2:] != [wire.FRAME_BATCH, wire.FRAME_BATCH] and kinds.count(wire.FRAME_REPLY) == 1
+    before = kinds[: kinds.index(wire.FRAME_REPLY)]
+    assert len(before) == 3, kinds  # 70 transitions
 
 
 def test_a_trace_record_allocates_nothing():
