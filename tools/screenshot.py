@@ -15,9 +15,11 @@ import argparse
 import asyncio
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from guesthouse.cli.main import main as guesthouse
 from guesthouse.core.errors import ExitCode, GuesthouseError
 from guesthouse.core.model import BoardModel
 from guesthouse.core.recording import read_recording
@@ -94,10 +96,13 @@ def synthetic() -> Steps:
 
 
 def demo(seconds: float) -> Steps:
-    """A private demo board, recorded for so long: whoever owns the demo wires this."""
-    raise SystemExit(
-        "--demo is not wired yet: record the demo with `guesthouse record`, then use --recording"
-    )
+    """A private demo board, recorded for so long."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "demo.ghr"
+        code = guesthouse(["demo", "--headless", f"--seconds={seconds}", f"--record={path}"])
+        if code != ExitCode.OK:
+            raise SystemExit(code)
+        return recorded(path, None)
 
 
 async def picture(make: Callable[[], Steps], size: tuple[int, int], select: str, dark: bool) -> str:
