@@ -168,4 +168,4 @@ class Replay:
                     return
                 before = chunk.monotonic_ns
                 self.source.feed(chunk.data, chunk.wall_ns)
-        self.source.set_status(LinkStatus(LinkState.ENDED, self._path.name))
+        self.source.end(LinkStatus(LinkState.ENDED, self._path.name))
