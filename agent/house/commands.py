@@ -1,5 +1,6 @@
 # Commands: what each verb does.
 
+import json
 import struct
 
 from . import admission, deploy, wire
@@ -26,8 +27,31 @@ _SETTABLE = (
 )
 _MAY_BE_NONE = ("cpu_max_us", "cpu_min_us", "cpu_min_period_us", "mem_min", "mem_high", "mem_max")
 
-# A reply is one frame; this much is left for log lines beside the rest.
-_LOG_ROOM = 420
+# A reply is one frame. Bytes of JSON that are left for log lines, in why and in logs, and for
+# each of the texts in why.
+_WHY_ROOM = 300
+_LOGS_ROOM = 800
+_TEXT_ROOM = 200
+
+
+# The text, cut so that its JSON has at most `room` bytes: a quote counts twice, a control
+# character six times.
+def _fit(text, room):
+    while len(json.dumps(text).encode()) > room:
+        text = text[: len(text) * 3 // 4]
+    return text
+
+
+# The first of the lines that fit into `room` bytes of JSON, at least one.
+def _fit_lines(lines, room):
+    fitting = []  # type: list[str]
+    for line in lines:
+        line = _fit(line, room if not fitting else _LOGS_ROOM)
+        room -= len(json.dumps(line).encode()) + 2
+        if room < 0 and fitting:
+            break
+        fitting.append(line)
+    return fitting
 
 
 class Commands:
@@ -198,19 +222,20 @@ class Commands:
         limits = {}
         for key in ("cpu_max_us", "cpu_period_us", "slice_max_us", "mem_max"):
             limits[key] = spec[key]
-        _, lines = instance.log.lines(max(0, instance.log.next - 5), _LOG_ROOM)
-        while lines and sum([len(line) + 4 for line in lines]) > _LOG_ROOM:
-            lines.pop(0)
+        _, lines = instance.log.lines(max(0, instance.log.next - 5))
+        lines.reverse()
+        lines = _fit_lines(lines, _WHY_ROOM)
+        lines.reverse()
         return {
             "name": instance.name,
             "state": _STATE_NAMES[instance.state],
             "reason": _REASON_NAMES[instance.last_reason or instance.reason],
-            "where": instance.last_where[:240],
-            "what": instance.last_what[:120],
+            "where": _fit(instance.last_where, _TEXT_ROOM),
+            "what": _fit(instance.last_what, _TEXT_ROOM),
             "at_s": instance.last_s if instance.last_reason else instance.moved_s,
             "limits": limits,
             "used": {
-                "cpu_s": instance.cpu.s,
+                "cpu_ms": instance.cpu.s * 1000 + instance.cpu.us // 1000,
                 "mem_live": table.counts[instance.owner] * table.block,
                 "overruns": instance.overruns,
                 "kills": instance.kills,
@@ -223,7 +248,8 @@ class Commands:
 
     def logs(self, body):
         instance = self.instance(body)
-        first, lines = instance.log.lines(body.get("from", 0), 2 * _LOG_ROOM)
+        first, lines = instance.log.lines(body.get("from", 0))
+        lines = _fit_lines(lines, _LOGS_ROOM)
         return {"first": first, "next": first + len(lines), "lines": lines}
 
     # --- deploy ---

@@ -41,6 +41,13 @@ class Deploy:
 
     def begin(self, name, digest, size):
         self.abort()
+        for c in name + digest[:8]:
+            if not (c in "_-" or "0" <= c <= "9" or "a" <= c <= "z"):
+                raise Failed(
+                    wire.STATUS_BAD_VALUE,
+                    "%s is no name for an image" % name,
+                    "use a to z, 0 to 9, _ and -",
+                )
         self.store.sweep()
         folder = name + "-" + digest[:8]
         self.check_space(size)

@@ -97,8 +97,12 @@ class Link:
                     "error": "the agent failed: %r" % error,
                     "hint": "this is a bug of the agent; the guests go on",
                 }
+        said = json.dumps(answer).encode()
+        if len(said) > wire.MAX_PAYLOAD - wire.REPLY_HEADER_SIZE:
+            status = wire.STATUS_AGENT_ERROR
+            said = b'{"error":"the answer is too long for a reply","hint":"a bug of the agent"}'
         self.last_id = ident
-        self.last_reply = (ident, status, json.dumps(answer).encode())
+        self.last_reply = (ident, status, said)
         telemetry.reply(*self.last_reply)
 
     # Offers the line what there is to send; the time is the telemetry's cost.

@@ -31,18 +31,14 @@ class LogTail:
         self.used += n + 1
         self.next += 1
 
-    # The lines from number `number` on, at most `room` bytes of them:
-    # (number of the first one returned, the lines as str).
-    def lines(self, number, room):
+    # The lines from number `number` on: (number of the first one returned, the lines as str).
+    def lines(self, number):
         number = min(max(number, self.first), self.next)
         at = self.start
         out = []
         for n in range(self.first, self.next):
             size = self.data[at]
             if n >= number:
-                room -= size + 8
-                if room < 0:
-                    break
                 begin = (at + 1) % self.size
                 line = self.data[begin : begin + size]
                 line += self.data[: size - len(line)]

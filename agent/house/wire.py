@@ -106,7 +106,7 @@ BODY_HEAP = "<IIIIII"
 BODY_TIME = "<IIIIII"
 # elapsed s, us, guests s, us, telemetry's part of the agent's time s, us
 BODY_TIME_MORE = "<IIIIII"
-# bytes sent (mod 2**32), batches, stalls, commands, damaged commands, rx bytes discarded
+# bytes sent (mod 2**28), batches, stalls, commands, damaged commands, rx bytes discarded
 BODY_LINK = "<IIIIII"
 # cpu us, wall us, us from runnable to running, heap change in bytes, task number, flags, pad
 BODY_SLICE = "<IIIiIHH"

@@ -28,7 +28,7 @@ version = "1.2"
 kind = "task"
 autostart = false
 criticality = 7
-trust = "confined"
+trust = "own"
 [cpu]
 min = "1ms/10ms"
 max = "20%"
@@ -73,7 +73,7 @@ def test_every_key_reaches_the_board_in_its_units() -> None:
         "kind": "task",
         "autostart": False,
         "criticality": 7,
-        "trust": "confined",
+        "trust": "own",
         "cpu_max_us": 10_000,
         "cpu_period_us": 50_000,
         "cpu_min_us": 1_000,
@@ -237,3 +237,22 @@ def test_whatever_stands_in_it_the_outcome_is_a_manifest_or_words(raw: dict[str,
         assert error.message and error.code is ExitCode.USAGE
     else:
         json.dumps(manifest.to_json_dict())
+
+
+def test_what_no_agent_enforces_yet_is_said() -> None:
+    manifest = normalize(tomllib.loads(FULL), "guest.toml")
+    assert [remark.split(" is")[0] for remark in manifest.unenforced()] == [
+        'on_overrun = "suspend"',
+        "memory.min",
+        "memory.high",
+        "storage.max",
+        "devices",
+    ]
+    assert Manifest("plain").unenforced() == []
+
+
+def test_confinement_is_refused_rather_than_promised() -> None:
+    with pytest.raises(ManifestError) as caught:
+        normalize({"name": "g", "trust": "confined"}, "guest.toml")
+    assert "trust" in str(caught.value)
+    assert "programs that you trust" in caught.value.hint

@@ -40,6 +40,13 @@ def _find_slot():
 
 SLOT = _find_slot()
 
+# The architecture that this interpreter makes native code for, from its .mpy version.
+_X64 = const(2)
+
+
+def is_x64():
+    return sys.implementation._mpy >> 10 & 15 == _X64
+
 
 def _dive(n):
     return n and _dive(n - 1)

@@ -11,7 +11,7 @@ import time
 import uctypes
 from micropython import const
 
-from .unix_slot import SLOT, WORD, find_stack_limit
+from .unix_slot import SLOT, WORD, find_stack_limit, is_x64
 
 _SIGNAL = const(38)  # a real-time signal: nothing in the port or in libffi uses it
 _SIGEV_SIGNAL = const(0)
@@ -208,6 +208,8 @@ def _with_headroom(function, limit):
 # Sets up signal, timer and clocks; returns None or why preemption cannot work here.
 def start():
     global _timer
+    if not is_x64():
+        return "the Unix port needs an x86-64 machine"
     if not SLOT:
         return "the VM's pending-exception slot was not found"
     limit = find_stack_limit()

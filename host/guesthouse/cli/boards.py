@@ -27,7 +27,7 @@ def register(verbs: Verbs) -> None:
     what.add_argument("--list", action="store_true", help="list those that run")
     what.add_argument("--foreground", action="store_true", help="run it until Ctrl-C")
     parser.add_argument("--fresh", action="store_true", help="with an empty file system")
-    parser.add_argument("--heap", metavar="SIZE", default="1m", help="its heap (1m)")
+    parser.add_argument("--heap", metavar="SIZE", default="4m", help="its heap (4m)")
     verbs.add("devs", devs, "list the boards that can be talked to", port=False, json=True)
 
 

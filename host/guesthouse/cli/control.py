@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +13,19 @@ from guesthouse.cli.options import add_quota_options, quota_options
 from guesthouse.cli.verbs import Verbs, full_name, print_json, say
 from guesthouse.core import wire
 from guesthouse.core.errors import ExitCode, GuesthouseError
+from guesthouse.core.view.states import ended
 
 if TYPE_CHECKING:
     from guesthouse.core.model import InstanceModel
     from guesthouse.guests.manifest import Capacity, Options
+    from guesthouse.link.client import Client
+
+ENDING_S = 3.0  # for a guest to end: the board gives it a second, and a slow line some more
 
 _VERBS = {
     "start": (wire.VERB_START, "start a guest that is not running"),
     "stop": (wire.VERB_STOP, "stop a guest until it is started again"),
-    "kill": (wire.VERB_KILL, "end a guest at once; its restart policy applies"),
+    "kill": (wire.VERB_KILL, "end a guest at once, until it is started again"),
     "restart": (wire.VERB_RESTART, "stop a guest and start it anew"),
 }
 
@@ -57,11 +62,24 @@ def _control(args: argparse.Namespace) -> None:
         for guest in args.guests:
             name = full_name(guest)
             reply = client.command(_VERBS[args.verb][0], {"g": name})
-            done.append({"name": name, "state": reply.get("state", "")})
+            state = _settled(client, name, args.verb, str(reply.get("state", "")))
+            done.append({"name": name, "state": state})
             if not args.json:
                 say(f"{name} is {done[-1]['state']}")
     if args.json:
         print_json(done)
+
+
+def _settled(client: Client, name: str, verb: str, state: str) -> str:
+    """The guest's state once it has ended, where the command was to end it.
+
+    The board answers when it has taken the command; the guest then has a grace to tidy up.
+    """
+    end = time.monotonic() + ENDING_S
+    while verb in ("stop", "kill") and not ended(state) and time.monotonic() < end:
+        client.poll(0.05)
+        state = client.instance(name).state
+    return state
 
 
 def _set(args: argparse.Namespace) -> None:

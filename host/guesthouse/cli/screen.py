@@ -127,7 +127,8 @@ def render_why(reply: Mapping[str, object]) -> str:
     name = _text(reply, "name") or "guest"
     state = _text(reply, "state")
     reason = _text(reply, "reason")
-    lines = [f"{states.glyph(state)} {name} is {state or 'unknown'}"]
+    is_in = "is in" if state == "backoff" else "is"
+    lines = [f"{states.glyph(state)} {name} {is_in} {state or 'an unknown state'}"]
     if reason and reason != "none":
         at = _number(reply, "at_s")
         since = f", {fmt_us(at * 1_000_000)} after boot" if at else ""
@@ -204,12 +205,14 @@ def _figure(key: str, value: object) -> str:
     """``cpu_max_us: 20000`` as ``cpu max 20 ms``; limits that are not set are left out."""
     if value is None:
         return ""
-    words = clean(key).removesuffix("_us").removesuffix("_s").replace("_", " ")
+    words = clean(key).removesuffix("_us").removesuffix("_ms").removesuffix("_s").replace("_", " ")
     if isinstance(value, bool):
         return words if value else f"no {words}"
     if isinstance(value, (int, float)):
         if key.endswith("_us"):
             return f"{words} {fmt_us(value)}"
+        if key.endswith("_ms"):
+            return f"{words} {fmt_us(value * 1_000)}"
         if key.endswith("_s"):
             return f"{words} {fmt_us(value * 1_000_000)}"
         if key.startswith(_BYTES):

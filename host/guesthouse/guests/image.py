@@ -138,6 +138,7 @@ def load_image(
     entry, remark = find_entry(contents["main.py"])
     if remark:
         remarks.append(f"{shown['main.py']}: {remark}")
+    remarks += manifest.unenforced()
     return build_image(replace(manifest, entry=entry), contents, tuple(remarks))
 
 

@@ -78,6 +78,17 @@ class Manifest:
     load_max_us: int | None = None
     devices: Mapping[str, str] = field(default_factory=dict)
 
+    def unenforced(self) -> list[str]:
+        """What the manifest asks for and no agent does yet, in words."""
+        asked = {
+            'on_overrun = "suspend"': self.on_overrun == "suspend",
+            "memory.min": self.mem_min is not None,
+            "memory.high": self.mem_high is not None,
+            "storage.max": self.storage_max is not None,
+            "devices": bool(self.devices),
+        }
+        return [f"{key} is not enforced yet" for key, given in asked.items() if given]
+
     def to_json_dict(self) -> dict[str, Any]:
         """The object the board reads as ``guest.json``."""
         return asdict(self)
@@ -185,6 +196,13 @@ def normalize(
         )
     sizes = {key: memory.size(key) for key in ("min", "high", "max")}
     _check_order(memory, sizes)
+    trust = top.choice("trust", ("own", "confined"), "own")
+    if trust == "confined":
+        top.fail(
+            "trust",
+            'is "confined"',
+            "no agent confines a guest yet; leave it out, and run only programs that you trust",
+        )
     restart = reader.section("restart")
     backoff = restart.backoff("backoff", (1, 60))
     manifest = Manifest(
@@ -193,7 +211,7 @@ def normalize(
         kind=top.choice("kind", ("task",), "task"),
         autostart=top.boolean("autostart", True),
         criticality=top.integer("criticality", 5, 0, 10),
-        trust=top.choice("trust", ("own", "confined"), "own"),
+        trust=trust,
         cpu_max_us=max_us,
         cpu_period_us=period_us,
         cpu_min_us=min_us,

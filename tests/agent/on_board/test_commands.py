@@ -183,6 +183,40 @@ def test_chunks_may_repeat_and_may_not_skip():
     host.board.close()
 
 
+def test_names_do_not_leave_the_store():
+    host = Host()
+    for name in ("../x", "a/b", "A", "a.b"):
+        body = {"image": name, "digest": "ab" * 32, "size": 6}
+        assert host.send(wire.VERB_BEGIN, body)[0] == wire.STATUS_BAD_VALUE, name
+    body = {"image": "g", "digest": "../" * 20, "size": 6}
+    assert host.send(wire.VERB_BEGIN, body)[0] == wire.STATUS_BAD_VALUE
+    host.board.close()
+
+
+# What a guest prints and raises may need six bytes of JSON for each of its own.
+def test_answers_fit_whatever_a_guest_says():
+    host = Host()
+    guest = host.board.guest(
+        "g",
+        """\
+import asyncio
+async def main():
+    for i in range(30):
+        print(chr(1 + i % 3) * 190)
+        print('"' * 190)
+    await asyncio.sleep_ms(1)
+    raise ValueError(chr(2) * 300)
+""",
+    )
+    host.board.end(guest)
+    for verb in (wire.VERB_WHY, wire.VERB_LOGS):
+        status, answer = host.send(verb, {"g": "g"})
+        lines = answer["logs"] if verb == wire.VERB_WHY else answer["lines"]
+        assert status == 0 and lines, answer
+        assert len(host.kernel.telemetry.replies[-1]) <= wire.MAX_PAYLOAD
+    host.board.close()
+
+
 def test_paths_do_not_leave_the_image():
     host = Host()
     host.send(wire.VERB_BEGIN, {"image": "g", "digest": "ab" * 32, "size": 6})
