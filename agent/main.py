@@ -17,9 +17,13 @@ def _option(name, default):
 
 
 def _self_test():
+    try:
+        from house.ports import unix, unix_heap
+    except (ImportError, SyntaxError) as error:
+        print("preemption: this MicroPython lacks ffi or the native code generator (%s)" % error)
+        return 1
     from house import boot
     from house.frames import open_table
-    from house.ports import unix, unix_heap
 
     failed = 0
     for name, reason in boot.mechanisms(unix, open_table(unix_heap)):
