@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,20 +11,37 @@ from pathlib import Path
 from guesthouse.core.assets import boards_dir
 from guesthouse.core.errors import ExitCode, GuesthouseError
 from guesthouse.core.units import parse_size, parse_time_us
+from guesthouse.guests.sections import DEVICE_KINDS
 
 _FILE = "board.toml"
 _LINKS = ("pty", "usb-cdc", "uart")
+_REQUIREMENT = re.compile(r"[a-z0-9_-]+[~=]=[0-9.a-z]+")
+_USES = ("adc", "gpio", "pwm")  # what a pin can do by itself
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Something on the board that guests may ask for, as ``"kind:address"`` in guest.toml."""
+
+    kind: str
+    address: str
+    note: str = ""
+
+    @property
+    def request(self) -> str:
+        """What a guest writes behind the name that it gives the device."""
+        return f"{self.kind}:{self.address}"
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
     """One kind of board.
 
-    ``port`` is MicroPython's port, ``stubs`` the PyPI package with its types. ``link_bps`` is the
+    ``port`` is MicroPython's port, ``stubs`` a pip requirement for its types. ``link_bps`` is the
     speed of the line in bits per second, None where there is none to set. ``heap`` and ``flash``
     are bytes, ``flash`` None where files are on the host's disk. ``load_max_us`` is the CPU time a
-    guest's module body may take. ``pins`` maps a name to what it can do ("gpio", "adc", "pwm");
-    ``devices`` a device to be shared to the keys of its table.
+    guest's module body may take. ``pins`` maps a name to what it can do ("gpio", "adc", "pwm"),
+    ``devices`` the usual name of a device to what it is.
     """
 
     name: str
@@ -36,7 +54,7 @@ class Profile:
     flash: int | None
     load_max_us: int
     pins: Mapping[str, tuple[str, ...]]
-    devices: Mapping[str, Mapping[str, object]]
+    devices: Mapping[str, Device]
 
 
 def list_profiles(folder: Path | None = None) -> list[str]:
@@ -69,24 +87,40 @@ def load_profile(name: str, folder: Path | None = None) -> Profile:
 
 def _profile(top: _Table) -> Profile:
     link, memory, limits = top.table("link"), top.table("memory"), top.table("limits")
+    pins, devices = top.table("pins"), top.table("devices")
     profile = Profile(
         name=top.text("name"),
         title=top.text("title"),
         port=top.text("port"),
-        stubs=top.text("stubs", ""),
+        stubs=_requirement(top, "stubs"),
         link_kind=link.one_of("kind", _LINKS),
         link_bps=link.number("bps"),
         heap=memory.measure("heap", parse_size),
         flash=memory.measure("flash", parse_size) if memory.has("flash") else None,
         load_max_us=limits.measure("load_max", parse_time_us),
-        pins={name: top.table("pins").texts(name) for name in top.table("pins").names},
-        devices={
-            name: top.table("devices").table(name).values for name in top.table("devices").names
-        },
+        pins={name: pins.texts(name, _USES) for name in pins.names},
+        devices={name: _device(devices.table(name)) for name in devices.names},
     )
     for table in (top, link, memory, limits):
         table.nothing_else()
     return profile
+
+
+def _requirement(top: _Table, key: str) -> str:
+    value = top.text(key, "")
+    if value and not _REQUIREMENT.fullmatch(value):
+        raise top.wrong(key, 'a package and its version, as in "micropython-unix-stubs~=1.29.0"')
+    return value
+
+
+def _device(table: _Table) -> Device:
+    device = Device(
+        kind=table.one_of("kind", DEVICE_KINDS),
+        address=table.text("address"),
+        note=table.text("note", ""),
+    )
+    table.nothing_else()
+    return device
 
 
 class _Wrong(Exception):
@@ -112,25 +146,25 @@ class _Table:
     def text(self, key: str, default: str | None = None) -> str:
         value = self._get(key, default)
         if not isinstance(value, str):
-            raise self._wrong(key, "a text", value)
+            raise self.wrong(key, "a text")
         return value
 
     def one_of(self, key: str, allowed: tuple[str, ...]) -> str:
         value = self.text(key)
         if value not in allowed:
-            raise self._wrong(key, f"one of {', '.join(allowed)}", value)
+            raise self.wrong(key, f"one of {', '.join(allowed)}")
         return value
 
     def number(self, key: str) -> int | None:
         value = self._get(key, 0)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise self._wrong(key, "a whole number", value)
+            raise self.wrong(key, "a whole number")
         return value or None
 
-    def texts(self, key: str) -> tuple[str, ...]:
+    def texts(self, key: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
         value = self._get(key, None)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            raise self._wrong(key, "a list of texts", value)
+        if not isinstance(value, list) or not all(item in allowed for item in value):
+            raise self.wrong(key, f"a list out of {', '.join(allowed)}")
         return tuple(value)
 
     def measure(self, key: str, parse: Callable[[object], int]) -> int:
@@ -143,7 +177,7 @@ class _Table:
     def table(self, key: str) -> _Table:
         value = self._get(key, {})
         if not isinstance(value, dict):
-            raise self._wrong(key, "a table", value)
+            raise self.wrong(key, "a table")
         return _Table(value, f"{self._path}{key}.")
 
     def nothing_else(self) -> None:
@@ -159,5 +193,5 @@ class _Table:
             return default
         return self.values[key]
 
-    def _wrong(self, key: str, wanted: str, value: object) -> _Wrong:
-        return _Wrong(f"{self._path}{key} must be {wanted}, not {value!r}")
+    def wrong(self, key: str, wanted: str) -> _Wrong:
+        return _Wrong(f"{self._path}{key} must be {wanted}, not {self.values.get(key)!r}")
