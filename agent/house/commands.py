@@ -32,6 +32,7 @@ _MAY_BE_NONE = ("cpu_max_us", "cpu_min_us", "cpu_min_period_us", "mem_min", "mem
 _WHY_ROOM = 300
 _LOGS_ROOM = 800
 _TEXT_ROOM = 200
+_FILL_MAX = 900  # bytes of padding in the answer to a ping
 
 
 # The text, cut so that its JSON has at most `room` bytes: a quote counts twice, a control
@@ -129,8 +130,16 @@ class Commands:
     def level(self, body):
         self.kernel.telemetry.trace = bool(body["trace"])
 
+    # A body of any length is taken and one of any length sent back, so that the host can measure
+    # the line. The free space is told only where it is asked for: littlefs walks all of its
+    # blocks to count them.
     def ping(self, body):
-        return {"s": self.kernel.clock.s}
+        answer = {"s": self.kernel.clock.s}
+        if body.get("flash"):
+            answer["flash_free"] = self.store.free()
+        if "fill" in body:
+            answer["fill"] = "x" * min(body["fill"], _FILL_MAX)
+        return answer
 
     # --- guests ---
 

@@ -2,7 +2,6 @@
 
 import binascii
 import hashlib
-import os
 
 from micropython import const
 
@@ -60,8 +59,7 @@ class Deploy:
         self.digest = digest
 
     def check_space(self, size):
-        info = os.statvfs(self.store.folder)
-        free = info[0] * info[3]
+        free = self.store.free()
         if size + 8192 > free:
             raise Failed(
                 wire.STATUS_NO_SPACE,

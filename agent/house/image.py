@@ -72,6 +72,11 @@ class Store:
         self.folder = root + "/images"
         make_folders(self.folder)
 
+    # Bytes that the file system has left.
+    def free(self):
+        info = os.statvfs(self.folder)
+        return info[0] * info[3]
+
     def installed(self):
         return [n[:-4] for n in names(self.folder) if n.endswith(".ref")]
 

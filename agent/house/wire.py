@@ -220,7 +220,7 @@ VERB_FILE = 12  # {"path": relative path, "size": bytes, "sha": hex SHA-256}
 VERB_PUT = 13
 VERB_COMMIT = 14  # {"start": bool}
 VERB_ABORT = 15
-VERB_PING = 16
+VERB_PING = 16  # {"flash": bool, "fill": bytes of padding}, each may be missing
 
 # Reply payload: command id, status, flags, then a JSON object: the result, or
 # {"error": what went wrong, "hint": what to do}.

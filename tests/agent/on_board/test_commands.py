@@ -118,6 +118,21 @@ def test_a_line_without_end_is_dropped():
     host.board.close()
 
 
+def test_a_ping_measures_the_line_and_tells_the_room_left():
+    host = Host()
+    status, answer = host.send(wire.VERB_PING)
+    assert status == 0 and list(answer) == ["s"], answer
+    before = host.send(wire.VERB_PING, {"flash": True})[1]["flash_free"]
+    info = os.statvfs(host.board.root)
+    assert 0 < before <= info[0] * info[2], (before, info)
+    line = {"pad": "p" * 200, "fill": 700}
+    assert host.send(wire.VERB_PING, line)[1]["fill"] == "x" * 700
+    assert host.send(wire.VERB_PING, {"fill": 10**9, "flash": True})[0] == 0
+    assert len(host.kernel.telemetry.replies[-1]) <= wire.MAX_PAYLOAD
+    assert host.send(wire.VERB_PING, {"fill": "much"})[0] == wire.STATUS_BAD_VALUE
+    host.board.close()
+
+
 def test_ctrl_c_stops_the_agent():
     host = Host()
     host.kernel.link.byte(3)
