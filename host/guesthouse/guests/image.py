@@ -49,6 +49,10 @@ JUNK = (
     "*.tmp",
     "Thumbs.db",
     "desktop.ini",
+    # the editor's set-up that `guesthouse new` writes, and what pip puts there
+    "typings",
+    "pyproject.toml",
+    "requirements-dev.txt",
 )
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
