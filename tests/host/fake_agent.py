@@ -86,6 +86,9 @@ class FakeAgent:
         self.damage_reply: Callable[[int], bool] = lambda n: False
         self.damage_command: Callable[[int], bool] = lambda n: False
         self.corrupt_put: Callable[[int], bool] = lambda n: False
+        self.mechanisms = {"preemption": "ok", "frame-table": "ok"}
+        self.dropped = [0, 0, 0, 0]  # records, by class
+        self.flash_free: int | None = 1 << 20  # None: an agent that knows ping without a body
         self.refuse: dict[int, Refusal] = {}
         self.sequence = 0
         self._replies = self._lines = self._puts = 0
@@ -135,26 +138,7 @@ class FakeAgent:
     def log(self, guest: FakeGuest, text: str) -> None:
         """A line the guest prints: into its log, and as records."""
         guest.logs.append(text)
-        data = text.encode()
-        size = wire.TEXT_SIZE
-        pieces = [data[at : at + size] for at in range(0, len(data), size)] or [b""]
-        self._queue.append(
-            self._batch(
-                [
-                    self._record(
-                        wire.RECORD_TEXT,
-                        guest.id,
-                        wire.BODY_TEXT,
-                        wire.TEXT_LOG,
-                        index,
-                        len(pieces),
-                        0,
-                        piece,
-                    )
-                    for index, piece in enumerate(pieces)
-                ]
-            )
-        )
+        self._queue.append(self._batch(self._text(guest.id, wire.TEXT_LOG, text)))
 
     def change(self, guest: FakeGuest, state: int, reason: int, *numbers: int) -> None:
         """A change of state, as a record."""
@@ -306,7 +290,14 @@ class FakeAgent:
             self.upload = None
         elif verb == wire.VERB_COMMIT:
             return self._commit(given["start"])
-        elif verb != wire.VERB_PING:
+        elif verb == wire.VERB_PING:
+            answer: dict[str, Any] = {}
+            if self.flash_free is not None and "flash" in given:
+                answer["flash_free"] = self.flash_free
+            if self.flash_free is not None and "fill" in given:
+                answer["fill"] = "x" * given["fill"]
+            return answer
+        else:
             raise Refusal(wire.STATUS_UNKNOWN_VERB, f"no verb {verb}", "update the agent")
         return {}
 
@@ -363,15 +354,21 @@ class FakeAgent:
             second, us = self._now()
             payload = struct.pack(
                 wire.BATCH_HEADER, self.boot_id, self.sequence, second, us, len(part),
-                wire.BATCH_TRACE if self.trace else 0, 0, 0, 0, 0,
+                wire.BATCH_TRACE if self.trace else 0, *self.dropped,
             )  # fmt: skip
             self.sequence += len(part)
             frames += encode_frame(wire.FRAME_BATCH, payload + b"".join(part))
         return frames
 
     def _text(self, instance: int, kind: int, text: str) -> list[bytes]:
+        data = text.encode()
+        size = wire.TEXT_SIZE
+        pieces = [data[at : at + size] for at in range(0, len(data), size)] or [b""]
         return [
-            self._record(wire.RECORD_TEXT, instance, wire.BODY_TEXT, kind, 0, 1, 0, text.encode())
+            self._record(
+                wire.RECORD_TEXT, instance, wire.BODY_TEXT, kind, index, len(pieces), 0, piece
+            )
+            for index, piece in enumerate(pieces)
         ]
 
     def _send_summary(self) -> None:
@@ -386,6 +383,8 @@ class FakeAgent:
             )  # fmt: skip
             records += self._text(wire.BOARD, wire.TEXT_BOARD, "fake")
             records += self._text(wire.BOARD, wire.TEXT_FIRMWARE, "fake 1.0")
+            for name, verdict in self.mechanisms.items():
+                records += self._text(wire.BOARD, wire.TEXT_MECHANISM, f"{name}: {verdict}")
             for guest in self.guests.values():
                 records += self._describe(guest)
         for guest in self.guests.values():

@@ -147,7 +147,9 @@ def fmt_bytes(size: float | None) -> str:
         return f"{size:.0f} B"
     if abs(size) < 1024**2 - 51:
         return f"{_one_digit(size / 1024)} KiB"
-    return f"{_one_digit(size / 1024**2)} MiB"
+    if abs(size) < 1024**3 - 51 * 1024:
+        return f"{_one_digit(size / 1024**2)} MiB"
+    return f"{_one_digit(size / 1024**3)} GiB"
 
 
 def fmt_share(share: float | None) -> str:

@@ -17,6 +17,7 @@ from guesthouse.core.model import BoardModel, InstanceModel
 from guesthouse.core.session import batch_header
 from guesthouse.core.tracker import Tracker, Update
 from guesthouse.link.commands import Reply, decode_reply, encode_command, refusal
+from guesthouse.link.strangers import identify
 from guesthouse.link.transport import PortLost, Transport
 
 FIRST_FRAME_S = 6.0  # an agent sends a summary once a second; a collection may hold it up
@@ -25,6 +26,7 @@ DAMAGED_MAX = 12  # resends of one command because of a noisy line
 REOPEN_EVERY_S = 0.3
 SHARE_SPAN_US = 300_000
 _PUMP_S = 0.1
+_CONSOLE = 2000  # bytes kept: a traceback, and the banner and prompt behind it
 
 
 class NoAgent(GuesthouseError):
@@ -83,6 +85,16 @@ class Client:
     def port(self) -> str:
         """The port's name for messages."""
         return self._name
+
+    @property
+    def console(self) -> bytes:
+        """The newest of what was printed on the port beside frames."""
+        return self._console
+
+    @property
+    def wire_version(self) -> int | None:
+        """The version of the protocol that the agent speaks; None before its first frame."""
+        return self._version
 
     @property
     def connected(self) -> bool:
@@ -279,7 +291,7 @@ class Client:
 
     def _see(self, item: Item) -> None:
         if isinstance(item, Console):
-            self._console = (self._console + item.data)[-400:]
+            self._console = (self._console + item.data)[-_CONSOLE:]
         elif isinstance(item, Frame):
             self._seen_agent = True
             self._version = item.version
@@ -330,18 +342,5 @@ class Client:
         return True
 
     def _no_agent(self) -> NoAgent:
-        text = self._console.decode("utf-8", "replace").strip()
-        if text.endswith(">>>"):
-            return NoAgent(
-                f"no agent answers on {self._name}; the board is at its REPL (>>>)",
-                "start the agent there, or put it on the board",
-            )
-        if text:
-            return NoAgent(
-                f"no agent answers on {self._name}; it printed: {text[-200:]!r}",
-                "is that a MicroPython board with the agent on it? `guesthouse devs` lists boards",
-            )
-        return NoAgent(
-            f"no agent answers on {self._name}; it is silent",
-            "reset the board, or put the agent on it; `guesthouse sim` starts a simulated board",
-        )
+        there = identify(self._console, damaged=self.tracker.damaged)
+        return NoAgent(f"no agent answers on {self._name}; {there.what}", there.do)
