@@ -1,4 +1,4 @@
-# What a guest meets in place of two builtins: print and open.
+# What a guest meets in place of three builtins: print, open and input.
 #
 # The replacements run inside the guest's guarded slice and may be stopped at any jump, so
 # each does its bookkeeping with single stores.
@@ -15,6 +15,7 @@ _FILES = 8  # files of a guest that are closed by name when it ends; a collectio
 
 _print = builtins.print
 _open = builtins.open
+_input = builtins.input
 
 
 # What guests get for `import _thread`. A thread would run beside the guard, unbilled and
@@ -38,12 +39,14 @@ class Hooks:
     def install(self):
         builtins.print = self.print  # type: ignore[assignment]
         builtins.open = self.open
+        builtins.input = self.input
         guest.publish = self.publish
         sys.modules["_thread"] = _NoThreads  # type: ignore[assignment]
 
     def remove(self):
         builtins.print = _print
         builtins.open = _open
+        builtins.input = _input
         guest.publish = guest.nowhere
         sys.modules["_thread"] = _thread
 
@@ -75,6 +78,13 @@ class Hooks:
         instance.log_tokens -= 1
         if not self.telemetry.say(instance.id, kind, data):
             instance.log_dropped += 1
+
+    # --- input: the serial line is the agent's ---
+
+    def input(self, prompt=""):
+        if self.current[0] is None:
+            return _input(prompt)
+        raise OSError("a guest has no console to read from")
 
     # --- metrics: a guest's own figures ---
 

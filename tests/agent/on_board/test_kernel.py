@@ -588,6 +588,11 @@ async def main():
     board.close()
 
 
+def test_input_is_refused_with_words():
+    end, _ = _ended("input('name? ')\n")
+    assert end[:2] == (wire.STATE_FAILED, wire.REASON_EXCEPTION) and "no console" in end[6], end
+
+
 def test_a_thread_is_refused_with_words():
     end, _ = _ended("""\
 import _thread
