@@ -1,5 +1,8 @@
 # What a guest may import from the house; none of it is needed to be a guest.
 #
+# Types stand here for editors: `guesthouse new` makes a stub from this file. They cost nothing on
+# the board, whose compiler leaves them out.
+#
 #   from house import guest
 #   guest.publish("temperature", 23)         # a figure in the telemetry
 #   async for tick in guest.every(10): ...   # a periodic loop that counts what it misses
@@ -17,7 +20,7 @@ _BUCKETS = const(256)
 _PUBLISH_MS = const(500)
 
 
-def nowhere(name, value):
+def nowhere(name: str, value: int) -> None:
     pass
 
 
@@ -29,7 +32,7 @@ publish = nowhere
 # release; it is missed when it has not completed by the next release. Lateness is from
 # release to the begin of the job. The counts are published twice a second.
 class every:
-    def __init__(self, period_ms):
+    def __init__(self, period_ms: int) -> None:
         self.period_us = period_ms * 1000
         self.releases = 0
         self.completions = 0
@@ -39,13 +42,13 @@ class every:
         self.release = None  # of the job under way, in ticks_us
         self.published = 0
 
-    def __aiter__(self):
+    def __aiter__(self) -> "every":
         return self
 
-    async def __anext__(self):
+    async def __anext__(self) -> int:
         now = ticks_us()
         if self.release is None:
-            self.release = now
+            self.release = now  # type: ignore[assignment]
         else:
             next_release = ticks_add(self.release, self.period_us)
             over = ticks_diff(now, next_release)
@@ -74,7 +77,7 @@ class every:
         return self.releases
 
     # Lateness that `percent` of the releases stayed below, in us, rounded up to a bucket.
-    def lateness(self, percent):
+    def lateness(self, percent: int) -> int:
         left = sum(self.late) * (100 - percent) // 100
         for i in range(_BUCKETS - 1, -1, -1):
             left -= self.late[i]
@@ -82,7 +85,7 @@ class every:
                 return (i + 1) * _BUCKET_US
         return 0
 
-    def tell(self):
+    def tell(self) -> None:
         publish("releases", self.releases)
         publish("completions", self.completions)
         publish("missed", self.missed)

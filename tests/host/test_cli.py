@@ -432,7 +432,7 @@ def test_every_verb_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     verbs = list(actions[0].choices or ())
     assert {"sim", "devs", "run", "deploy", "rm", "ps", "top", "why", "logs", "start", "stop",
             "kill", "restart", "set", "record", "analyze", "monitor",
-            "doctor"} <= set(verbs)  # fmt: skip
+            "doctor", "new"} <= set(verbs)  # fmt: skip
     for verb in verbs:
         with pytest.raises(SystemExit) as caught:
             main([verb, "--help"])

@@ -258,6 +258,17 @@ def test_a_folder_is_deployed_replaced_and_removed(cli: Cli, tmp_path: Path) -> 
     cli("why", "lab", code=ExitCode.USAGE)
 
 
+@pytest.mark.parametrize("profile", ["unix", "rpi_pico"])
+def test_a_new_guest_runs_as_it_was_written(cli: Cli, tmp_path: Path, profile: str) -> None:
+    folder = tmp_path / "fresh"
+    cli("new", folder, "--board", profile)
+    cli("deploy", folder)
+    guest = cli.until("fresh", lambda guest: guest["slices"] >= 3)
+    assert (guest["cpu_max"], guest["mem_max"]) == (0.2, 32 * 1024)
+    assert (guest["overruns"], guest["kills"], guest["failures"]) == (0, 0, 0)
+    assert cli("logs", "fresh").splitlines()[0] == "up for 0 s"
+
+
 def test_the_same_version_deployed_twice_still_runs(cli: Cli, tmp_path: Path) -> None:
     path = program(tmp_path, "hello", "async def main():\n    print('hello')\n")
     for _ in range(3):
