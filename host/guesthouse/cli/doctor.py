@@ -130,7 +130,7 @@ def _data(spec: PortSpec, seen: Examination, found: list[Finding]) -> dict[str, 
             "round_trip_us": seen.speed.round_trip_us,
         },
         "dropped": dict(model.dropped),
-        "missed": model.missed,
+        "missed": seen.missed,
         "guests": [
             {"name": guest.name, "state": guest.state, "reason": guest.reason}
             for guest in sorted(model.instances.values(), key=lambda one: one.id)

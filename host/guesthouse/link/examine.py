@@ -67,7 +67,8 @@ class Examination:
     """A board as it was found. Sizes in bytes; counts of records.
 
     ``dropped_before`` were dropped on the board before we listened, ``dropped`` while we did;
-    ``damaged`` counts runs of bytes that were to be frames.
+    ``missed`` were lost on the line meanwhile; ``damaged`` counts runs of bytes that were to be
+    frames.
     """
 
     model: BoardModel
@@ -76,6 +77,7 @@ class Examination:
     speed: LinkSpeed
     dropped_before: int
     dropped: int
+    missed: int
     damaged: int
 
     @property
@@ -86,6 +88,9 @@ class Examination:
 
 def examine(client: Client) -> Examination:
     """Greet the agent, ask it, and measure the line. Takes about two seconds."""
+    client.wait_for_agent()
+    # Opening a port may cut a frame, or find a piece of an old one: no fault of the line.
+    missed, damaged = client.model.missed, client.tracker.damaged
     answer = client.hello()
     model = client.wait_for_summary()
     before = sum(model.dropped.values())
@@ -99,7 +104,8 @@ def examine(client: Client) -> Examination:
         speed=speed,
         dropped_before=before,
         dropped=max(0, sum(client.model.dropped.values()) - before),
-        damaged=client.tracker.damaged,
+        missed=client.model.missed - missed,
+        damaged=client.tracker.damaged - damaged,
     )
 
 
@@ -161,11 +167,11 @@ def _mechanisms(model: BoardModel) -> list[Finding]:
 
 def _line(seen: Examination) -> list[Finding]:
     found = []
-    if seen.model.missed or seen.damaged:
+    if seen.missed or seen.damaged:
         found.append(
             Finding(
                 "problem",
-                f"the line loses data: {seen.model.missed} records missed, "
+                f"the line loses data: {seen.missed} records missed, "
                 f"{seen.damaged} pieces damaged while we listened",
                 "use a shorter cable or another port, and end programs that keep this machine busy",
             )
