@@ -1,17 +1,18 @@
 # The two commands of the README: `make demo` and `make test`. Each does all of its own set-up.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lint types agent-types layers soak clean
+.PHONY: help setup demo test check lint types agent-types layers soak firmware clean
 
 BIN := .venv/bin
 READY := .venv/.ready
 
 help:
-	@echo "make demo    set everything up and run the demo (ten seconds in words without a terminal)"
-	@echo "make test    set everything up, then linters, types, layers and tests"
-	@echo "make check   linters, types and layers alone"
-	@echo "make soak    the long versions of the tests"
-	@echo "make clean   delete what the other commands made in this folder, .venv included"
+	@echo "make demo      set everything up and run the demo (ten seconds in words without a terminal)"
+	@echo "make test      set everything up, then linters, types, layers and tests"
+	@echo "make check     linters, types and layers alone"
+	@echo "make soak      the long versions of the tests"
+	@echo "make firmware  build the firmware that emulated Picos run (cached outside of this folder)"
+	@echo "make clean     delete what the other commands made in this folder, .venv included"
 
 setup: $(READY)
 
@@ -41,6 +42,9 @@ layers: $(READY)
 
 soak: $(READY)
 	$(BIN)/pytest -m "soak or not soak"
+
+firmware: $(READY)
+	$(BIN)/python tools/firmware.py
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -58,6 +58,18 @@ def find_archive(codename: str, etc: Path = _APT_ETC) -> Archive | None:
     return None
 
 
+def debian_archive() -> Archive | None:
+    """Debian's archive as this machine reaches it, None on Ubuntu and its kin: not the same one."""
+    system = os_release()
+    if "ubuntu" in (system.get("ID", ""), *system.get("ID_LIKE", "").split()):
+        return None
+    names = (system.get("DEBIAN_CODENAME", ""), system.get("VERSION_CODENAME", ""))
+    for suite in (*names, "stable", "oldstable", "testing", "sid", "unstable"):
+        if suite and (archive := find_archive(suite)) is not None:
+            return archive
+    return None
+
+
 def _entries(etc: Path) -> Iterator[tuple[Archive, list[str], list[str]]]:
     parts = etc / "sources.list.d"
     files = [etc / "sources.list", *(sorted(parts.iterdir()) if parts.is_dir() else [])]
@@ -195,6 +207,21 @@ class PrivateApt:
         """Download and unpack the source of ``package``; needs ``sources=True`` and dpkg-dev."""
         into.mkdir(parents=True, exist_ok=True)
         self._apt(["source", package], f"downloading the source of {package}", into)
+
+    def download_tarball(self, package: str, into: Path) -> Path:
+        """Download the upstream source of ``package``, without Debian's patches; the tarball.
+
+        Checked against the signed lists like everything else. Needs ``sources=True``; unlike
+        ``download_source`` it needs no dpkg-dev.
+        """
+        into.mkdir(parents=True, exist_ok=True)
+        what = f"downloading the source of {package}"
+        self._apt(["source", "--download-only", package], what, into)
+        found = sorted(into.glob(f"{package}_*.orig.tar.*"))
+        found = [path for path in found if path.suffix != ".asc"]
+        if len(found) != 1:
+            raise GuesthouseError(f"the source of {package} is not one tarball: {len(found)}")
+        return found[0]
 
     def _apt(self, arguments: Sequence[str], what: str, cwd: Path) -> None:
         environment = {**os.environ, "APT_CONFIG": str(self._config), "LC_ALL": "C.UTF-8"}

@@ -7,16 +7,17 @@ the same version is built from Debian's source. What is in the cache works witho
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from guesthouse.board import apt
+from guesthouse.board.apt import debian_archive as _debian_archive
+from guesthouse.board.cache import cache_folder, locked
 from guesthouse.board.micropython import MicroPython, Progress, SelfTest, probe
 from guesthouse.core.errors import GuesthouseError
 
@@ -44,6 +45,7 @@ _BUILD_TOOLS = {
 _BUILD_OPTIONS = ("MICROPY_PY_SSL=0", "MICROPY_SSL_MBEDTLS=0", "MICROPY_PY_BTREE=0")
 _MANIFEST = 'include("$(MPY_DIR)/extmod/asyncio")\n'
 _BUILD_TIMEOUT_S = 1200
+_WAITING = "waiting for another process that is providing MicroPython"
 
 _INSTALL_HINT = (
     "install MicroPython 1.24 or newer (Debian 13, Ubuntu 25.04: sudo apt install micropython; "
@@ -60,11 +62,11 @@ def provide(progress: Progress, *, environ: Mapping[str, str], selftest: SelfTes
     """
     if sys.platform != "linux" or apt.missing_tools():
         raise GuesthouseError("there is no MicroPython on this system", _INSTALL_HINT)
-    store = _store(environ)
+    store = cache_folder("micropython", environ)
     folder = store / f"debian-{_SUITE}-{apt.architecture()}-{_RECIPE}"
     micropython = _open(folder)
     if micropython is None:
-        with _locked(store, progress):
+        with locked(store, progress, _WAITING):
             # Another process may have been quicker.
             micropython = _open(folder) or _provide_into(store, folder, progress)
     if reason := selftest(micropython):
@@ -184,43 +186,3 @@ def _started(folder: Path) -> MicroPython:
     if loader is None:
         return probe((str(binary),), "source")
     return probe((str(loader), "--library-path", str(loader.parent), str(binary)), "packages")
-
-
-def _debian_archive() -> apt.Archive | None:
-    """Debian's archive as this machine reaches it, None on Ubuntu and its kin: not the same one."""
-    system = apt.os_release()
-    if "ubuntu" in (system.get("ID", ""), *system.get("ID_LIKE", "").split()):
-        return None
-    names = (system.get("DEBIAN_CODENAME", ""), system.get("VERSION_CODENAME", ""))
-    for suite in (*names, "stable", "oldstable", "testing", "sid", "unstable"):
-        if suite and (archive := apt.find_archive(suite)) is not None:
-            return archive
-    return None
-
-
-def _store(environ: Mapping[str, str]) -> Path:
-    base = environ.get("XDG_CACHE_HOME", "")
-    # The specification wants a relative path to be ignored.
-    cache = Path(base) if base and Path(base).is_absolute() else Path.home() / ".cache"
-    store = cache / "guesthouse" / "micropython"
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise GuesthouseError(
-            f"{store} cannot be made: {error.strerror}",
-            "set XDG_CACHE_HOME to a folder that you may write",
-        ) from error
-    return store
-
-
-@contextlib.contextmanager
-def _locked(store: Path, progress: Progress) -> Iterator[None]:
-    import fcntl  # not on Windows, where provide() has ended before
-
-    with (store / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            progress("waiting for another process that is providing MicroPython")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
