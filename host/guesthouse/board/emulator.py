@@ -49,6 +49,8 @@ _ERASED = {_SECTOR_ERASE: (4096, _SECTOR_ERASE_NS), _BLOCK_ERASE: (65536, _BLOCK
 _PAGE = 256
 _COMMAND = 4  # bytes: the operation and the address
 
+_WATCHDOG_CONTROL = 0x00  # the register
+
 # USB: what a buffer's control register says, and where they are in the controller's memory.
 _AVAILABLE = 1 << 10
 _FIRST_CONTROL = 0x80
@@ -102,7 +104,7 @@ class Flash(RPSSI):
         if before:
             raise PowerCut
         # The processor waits for the chip with interrupts off: only the clock has to go on.
-        self.rp2040.clock.tick(took)  # type: ignore[attr-defined]  # the interface lacks it
+        self.rp2040.clock.tick(took)
 
 
 class UsbController(RPUSBController):
@@ -157,9 +159,7 @@ class Pico:
     ``taking`` is false. Not thread-safe: everything runs in ``run_for_a_moment``.
     """
 
-    def __init__(
-        self, flash: Path, received: Callable[[bytes], None], *, cut_at: int = 0
-    ) -> None:
+    def __init__(self, flash: Path, received: Callable[[bytes], None], *, cut_at: int = 0) -> None:
         self._mcu = RP2040()
         self._mcu.logger = ConsoleLogger(LogLevel.ERROR)  # it tells of every packet otherwise
         self._simulator = Simulator(rp2040=self._mcu)
@@ -175,6 +175,7 @@ class Pico:
         self._usb.ready = self._ready
         self.taking = True
         self.enumerated = False
+        self.resets = 0
         self._attached = False
         self._lines_ns = 0.0  # when the next change of the lines may be sent
         self._ahead_s = 0.0
@@ -182,6 +183,8 @@ class Pico:
         self._emulated = self._clock.nanos
         self._tick_alarm = self._clock.create_alarm(self._tick)
         self._tick_alarm.schedule(_MS)
+        self._reset_alarm = self._clock.create_alarm(self._reset)
+        self._mcu.watchdog.on_watchdog_trigger = lambda: self._reset_alarm.schedule(0)
         self._mcu.leave_reset()
         assert self._mcu.core.pc == FLASH_START_ADDRESS
 
@@ -256,6 +259,18 @@ class Pico:
         if out:
             return endpoint != self.cdc._out_endpoint or not self.cdc.tx_fifo.empty
         return endpoint != self.cdc._in_endpoint or self.taking
+
+    def _reset(self) -> None:
+        """What the watchdog does, whether it was fed too late or told to (``machine.reset``).
+
+        A moment after its register was written, because rp2040py goes on with the write then.
+        Its own scratch registers and the reason survive; that it runs does not.
+        """
+        self._mcu.watchdog.write_uint32(_WATCHDOG_CONTROL, 0)
+        self.enumerated = False
+        self.resets += 1
+        self._mcu.enter_reset(from_watchdog=True)
+        self._mcu.leave_reset()
 
     def _connected(self) -> None:
         """It is on the bus, and was told just now that the port is open: rp2040py does so."""

@@ -1,4 +1,4 @@
-"""The serial line of a Unix-port board: a raw pseudo-terminal.
+"""The serial line of a board that is a process: a raw pseudo-terminal.
 
 The only module that imports terminal modules, so that everything else runs on Windows too.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import select
 import struct
 import sys
 from dataclasses import dataclass
@@ -38,25 +39,37 @@ class RawPty:
     """A pseudo-terminal: descriptors of both ends and the path a host opens.
 
     Every byte value passes unchanged both ways. The slave's descriptor is kept open so that the
-    master never sees a hang-up when the host closes the port.
+    master never sees a hang-up when the host closes the port; without it (``slave`` is None) the
+    master tells whether a host has the port open, as the lines of a USB cable do.
     """
 
     master: int
-    slave: int
+    slave: int | None
     path: str
 
     def close(self) -> None:
-        for descriptor in (self.master, self.slave):
+        for descriptor in self._descriptors():
             with contextlib.suppress(OSError):
                 os.close(descriptor)
 
     def make_raw(self) -> None:
         """Raw on both ends: nothing echoed, translated, or taken as a signal."""
-        for descriptor in (self.master, self.slave):
+        for descriptor in self._descriptors():
             tty.setraw(descriptor, termios.TCSANOW)
 
+    def without_slave(self) -> RawPty:
+        """The same line without our own slave; this one must not be used any more."""
+        if self.slave is not None:
+            os.close(self.slave)
+        return RawPty(self.master, None, self.path)
+
+    def _descriptors(self) -> tuple[int, ...]:
+        return (self.master,) if self.slave is None else (self.master, self.slave)
+
     def waiting(self) -> int:
-        """Bytes that the board has sent and no host has read yet."""
+        """Bytes that the board has sent and no host has read yet; 0 without our own slave."""
+        if self.slave is None:
+            return 0
         counted = fcntl.ioctl(self.slave, termios.FIONREAD, b"\0" * 4)
         return int(struct.unpack("i", counted)[0])
 
@@ -66,7 +79,8 @@ class RawPty:
         What the board has sent stays: its last words say why it was reset.
         """
         # What is under way, and what the master has received: two buffers of the kernel.
-        termios.tcflush(self.slave, termios.TCOFLUSH)
+        if self.slave is not None:
+            termios.tcflush(self.slave, termios.TCOFLUSH)
         termios.tcflush(self.master, termios.TCIFLUSH)
 
 
@@ -83,3 +97,15 @@ def open_raw() -> RawPty:
     line = RawPty(master, slave, os.ttyname(slave))
     line.make_raw()
     return line
+
+
+def host_is_there(master: int, milliseconds: float = 0) -> tuple[bool, bool]:
+    """Whether a host has the port open, and whether it has sent something; waits for that.
+
+    For a line without a slave of our own. Waits at most ``milliseconds``, and not at all while
+    no host is there: the system would return at once.
+    """
+    poll = select.poll()
+    poll.register(master, select.POLLIN)
+    events = dict(poll.poll(milliseconds)).get(master, 0)
+    return not events & select.POLLHUP, bool(events & select.POLLIN)

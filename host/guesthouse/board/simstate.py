@@ -1,4 +1,4 @@
-"""What is written down of a Unix-port board: where it is kept, who runs it, how it is."""
+"""What is written down of a board that is a process: where it is kept, who runs it, how it is."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ FAILED = "failed"  # it ended too often too quickly and is not started again
 
 @dataclass(frozen=True, slots=True)
 class SimBoard:
-    """A Unix-port board that somebody runs.
+    """A board that somebody runs as a process: the Unix port (``kind`` "sim") or an emulated Pico.
 
-    ``path`` is the serial port to open, ``root`` the board's file system, ``log`` the file with
-    what MicroPython wrote to stderr and what the supervisor did. ``pid`` and ``identity`` name
+    ``path`` is the serial port to open, ``root`` the folder with the board's file system (of a
+    Pico: with the image of its flash), ``log`` the file with what the process wrote to stderr and
+    what the supervisor did. ``pid`` and ``identity`` name
     the supervising process. ``status`` is "running", "restarting" (it ended and is about to be
     started again) or "failed" (it ended too often; ``last_end`` says how). ``restarts`` counts
     since the start of the supervisor. ``version`` is MicroPython's.
@@ -38,11 +39,12 @@ class SimBoard:
     restarts: int
     last_end: str
     version: str
+    kind: str = "sim"
 
     @property
     def port(self) -> str:
         """The name to give to ``-p``."""
-        return "sim" if self.name == "sim" else f"sim:{self.name}"
+        return port_name(self.kind, self.name)
 
     @property
     def alive(self) -> bool:
@@ -50,11 +52,16 @@ class SimBoard:
         return process_identity(self.pid) == self.identity
 
 
-def state_home() -> Path:
+def port_name(kind: str, name: str) -> str:
+    """What a user calls a board: ``sim``, ``sim:lab``, ``pico-sim``."""
+    return kind if name == kind else f"{kind}:{name}"
+
+
+def state_home(kind: str = "sim") -> Path:
     """The folder with one folder per board, after the XDG base directory specification."""
     base = os.environ.get("XDG_STATE_HOME", "")
     home = Path(base) if base and Path(base).is_absolute() else Path.home() / ".local" / "state"
-    return home / "guesthouse" / "sim"
+    return home / "guesthouse" / kind
 
 
 def process_identity(pid: int) -> str:

@@ -1,8 +1,9 @@
-"""The process that runs a Unix-port board: what the hardware around a microcontroller does.
+"""The process that runs a board: what the hardware around a microcontroller does.
 
-Started by ``board.sim`` as ``python -m guesthouse.board.supervisor FOLDER READY LOCK``. It makes
-the serial line, starts MicroPython on it, starts it again when it ends, as a reset does, and ends
-it when it is ended itself. Only the standard library is imported: a board starts quickly.
+Started by ``board.processes`` as ``python -m guesthouse.board.supervisor FOLDER READY LOCK``. It
+makes the serial line, starts the board's program on it (MicroPython's Unix port, or the emulator),
+starts it again when it ends, as a reset does, and ends it when it is ended itself. Only the
+standard library is imported: a board starts quickly.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from guesthouse.board.simstate import (
 from guesthouse.core.errors import GuesthouseError
 
 LAUNCH_FILE = "launch.json"
+READY_FILE = "ready"
 SUPERVISOR_SAYS = " supervisor: "  # between time and text of our lines in the log
 
-_READY_S = 5.0  # an agent that is silent for so long, yet runs, counts as started
 _READY_STEP_S = 0.01
 _QUICK_S = 2.0  # a run that ends sooner counts as a failed start
 _QUICK_ENDS = 5  # so many in a row and it is not started again
@@ -50,8 +51,11 @@ _PR_SET_PDEATHSIG = 1
 class Launch:
     """What to run.
 
-    ``lifeline`` ends the board with the process that started it; ``private`` deletes its folder
-    then, should that process be killed.
+    ``program`` is what ``argv`` starts, in words. ``lifeline`` ends the board with the process
+    that started it; ``private`` deletes its folder then, should that process be killed.
+    ``ready_s``: a program that is silent for so long, yet runs, counts as started. ``lines``: the
+    program looks whether a host has the port open, so nobody else may; it makes the file
+    READY_FILE in ``root`` when the board has started, because nobody could see it speak.
     """
 
     name: str
@@ -61,6 +65,10 @@ class Launch:
     version: str
     lifeline: bool
     private: bool
+    kind: str = "sim"
+    program: str = "MicroPython"
+    ready_s: float = 5.0
+    lines: bool = False
 
     def save(self, folder: Path) -> None:
         (folder / LAUNCH_FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")
@@ -78,6 +86,8 @@ class Supervisor:
         self._launch = launch
         self._ready = ready
         self._line = pty.open_raw()
+        if launch.lines:
+            self._line = self._line.without_slave()
         self._stopping = False
         self.orphaned = False  # the process that the board was to end with has ended
         self._die_with_us = _die_with_parent()
@@ -99,10 +109,11 @@ class Supervisor:
             restarts=0,
             last_end="",
             version=launch.version,
+            kind=launch.kind,
         )
 
     def run(self) -> int:
-        """Until it is stopped; 1 when MicroPython ended at its first start before it spoke."""
+        """Until it is stopped; 1 when the program ended at its first start before it spoke."""
         quick_ends = 0
         reset_cause = "power-on"
         try:
@@ -123,11 +134,12 @@ class Supervisor:
                 quick_ends = quick_ends + 1 if quick else 0
                 self._board = replace(self._board, last_end=end)
                 if quick_ends >= _QUICK_ENDS:
-                    _say(f"MicroPython ended ({end}) {quick_ends} times in a row: given up")
+                    program = self._launch.program
+                    _say(f"{program} ended ({end}) {quick_ends} times in a row: given up")
                     self._publish(FAILED)
                     self._pause(None)
                     break
-                _say(f"MicroPython ended ({end})")
+                _say(f"{self._launch.program} ended ({end})")
                 self._publish(RESTARTING)
                 self._pause(_BACKOFF_S[min(max(quick_ends - 1, 0), len(_BACKOFF_S) - 1)])
                 self._board = replace(self._board, restarts=self._board.restarts + 1)
@@ -148,7 +160,8 @@ class Supervisor:
         }
         if self._board.restarts == 0:
             _say(f"runs {shlex.join(self._launch.argv)}")
-        _say(f"MicroPython is started ({reset_cause})")
+        _say(f"{self._launch.program} is started ({reset_cause})")
+        self._ready_file.unlink(missing_ok=True)
         return subprocess.Popen(
             self._launch.argv,
             stdin=self._line.master,
@@ -160,20 +173,28 @@ class Supervisor:
 
     def _report_start(self, child: subprocess.Popen[bytes]) -> bool:
         """Tell who started us how the first start went, once the agent has spoken."""
-        give_up = time.monotonic() + _READY_S
-        while child.poll() is None and not self._line.waiting() and not self._told_to_stop():
+        program, ready_s = self._launch.program, self._launch.ready_s
+        give_up = time.monotonic() + ready_s
+        while child.poll() is None and not self._has_started() and not self._told_to_stop():
             if time.monotonic() > give_up:
-                _say(f"MicroPython runs and has sent nothing for {_READY_S:.0f} s")
+                _say(f"{program} runs and has sent nothing for {ready_s:.0f} s")
                 break
             self._sleep(_READY_STEP_S)
-        failed = child.poll() is not None and not self._line.waiting()
+        failed = child.poll() is not None and not self._has_started()
         if not failed:
             self._publish(RUNNING)  # before the answer: who gets it looks at once
-        answer = {"error": f"MicroPython ended at once ({_how(child)})"} if failed else {}
+        answer = {"error": f"{program} ended at once ({_how(child)})"} if failed else {}
         os.write(self._ready, json.dumps(answer).encode())
         os.close(self._ready)
         self._ready = -1
         return not failed
+
+    @property
+    def _ready_file(self) -> Path:
+        return Path(self._launch.root, READY_FILE)
+
+    def _has_started(self) -> bool:
+        return self._ready_file.exists() if self._launch.lines else self._line.waiting() > 0
 
     def _publish(self, status: str) -> None:
         self._board = replace(self._board, status=status)
@@ -213,7 +234,7 @@ class Supervisor:
 
 
 def _end(child: subprocess.Popen[bytes]) -> str:
-    """End MicroPython if it has not ended by itself; how it ended."""
+    """End the program if it has not ended by itself; how it ended."""
     if child.poll() is None:
         child.terminate()
         try:

@@ -88,7 +88,7 @@ def _wrap(folder: Path, root: Path, empty: Path, sources: Path) -> Path:
         command = shlex.join([str(program), *(options if compiles else [])])
         script = scripts / program.name
         script.write_text(
-            f"#!/bin/sh\nLD_LIBRARY_PATH={shlex.quote(libraries)} exec {command} \"$@\"\n",
+            f'#!/bin/sh\nLD_LIBRARY_PATH={shlex.quote(libraries)} exec {command} "$@"\n',
             encoding="utf-8",
         )
         script.chmod(0o755)

@@ -115,9 +115,7 @@ def pack(segments: Sequence[Segment], family: int) -> bytes:
     ]
     blocks = bytearray()
     for number, (address, page) in enumerate(pages):
-        blocks += _HEADER.pack(
-            *_MAGIC, _HAS_FAMILY, address, _PAYLOAD, number, len(pages), family
-        )
+        blocks += _HEADER.pack(*_MAGIC, _HAS_FAMILY, address, _PAYLOAD, number, len(pages), family)
         blocks += page.ljust(_BLOCK - _HEADER.size - 4, b"\0") + struct.pack("<I", _MAGIC_END)
     return bytes(blocks)
 
