@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
+
+if TYPE_CHECKING:
+    from guesthouse.board.firmware import Firmware
 
 
 @pytest.fixture(scope="session")
@@ -11,3 +16,11 @@ def micropython() -> list[str]:
     from guesthouse.board.micropython import find_or_provide
 
     return list(find_or_provide().argv)
+
+
+@pytest.fixture(scope="session")
+def firmware() -> Firmware:
+    """The Pico's firmware as the product finds or builds it: minutes, once on a machine."""
+    from guesthouse.board.firmware import find_or_build_firmware
+
+    return find_or_build_firmware(print)

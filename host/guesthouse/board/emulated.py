@@ -7,6 +7,7 @@ runs until it is killed, or the power is cut (status CUT): the flash's file is a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -29,7 +30,7 @@ class Cable:
     def __init__(self, flash: Path, cut_at: int) -> None:
         self._pending = bytearray()
         self.pico = Pico(flash, self._pending.extend, cut_at=cut_at)
-        self._host_is_there = False
+        self.pico.taking = self._host_is_there = False
         os.set_blocking(_LINE, False)
 
     def serve(self, pause_s: float) -> None:
@@ -42,22 +43,14 @@ class Cable:
                 self._pending.clear()  # a closed port loses what nobody has read
         self._write()
         room = self.pico.room
-        if pause_s and not (there and readable and room):
-            self._sleep(pause_s, there and room > 0)
-            there, readable = pty.host_is_there(_LINE, 0)
-        if there and readable and room:
-            try:
+        if pause_s and not (readable and room):
+            if there and room:
+                readable = pty.host_is_there(_LINE, pause_s * 1000)[1]
+            else:  # the line would be ready at once, and for nothing
+                time.sleep(pause_s)
+        if readable and room:  # a host that has gone may have sent something before
+            with contextlib.suppress(OSError):
                 self.pico.send(os.read(_LINE, room))
-            except (BlockingIOError, InterruptedError):
-                pass
-            except OSError:  # the host closed the port in between
-                pass
-
-    def _sleep(self, seconds: float, for_the_host: bool) -> None:
-        if for_the_host:
-            pty.host_is_there(_LINE, seconds * 1000)
-        else:
-            time.sleep(seconds)
 
     def _write(self) -> None:
         while self._pending:
@@ -67,7 +60,7 @@ class Cable:
                 break
             except OSError:
                 self._pending.clear()
-        taking = len(self._pending) < _PENDING_MAX
+        taking = self._host_is_there and len(self._pending) < _PENDING_MAX
         if taking != self.pico.taking:
             self.pico.taking = taking
             if taking:

@@ -25,7 +25,7 @@ from rp2040py.peripherals.ssi import RPSSI
 from rp2040py.peripherals.usb import RPUSBController
 from rp2040py.rp2040 import RP2040
 from rp2040py.simulator import Simulator
-from rp2040py.usb.cdc import USBCDC
+from rp2040py.usb.cdc import CDC_DTR, CDC_RTS, USBCDC
 from rp2040py.utils.logging import ConsoleLogger, LogLevel
 
 FLASH_SIZE = 2 << 20  # bytes on a Raspberry Pi Pico
@@ -151,6 +151,22 @@ class UsbController(RPUSBController):
         super().reset()
 
 
+class Host(USBCDC):
+    """The host's side of the serial port: enumerates the board, and opens the port when told to."""
+
+    def __init__(self, usb: UsbController) -> None:
+        super().__init__(usb)
+        self.attached = False
+
+    def _cdc_set_control_line_state(
+        self, value: int | None = None, interface_number: int | None = None
+    ) -> None:
+        # Without a value it is the end of the enumeration, where rp2040py opens the port as well.
+        if value is None:
+            value = CDC_DTR | CDC_RTS if self.attached else 0
+        super()._cdc_set_control_line_state(value, interface_number)
+
+
 class Pico:
     """An emulated Raspberry Pi Pico that runs what is in its flash.
 
@@ -169,14 +185,13 @@ class Pico:
         self._mcu.flash[: len(content)] = content
         self._file = os.open(flash, os.O_RDWR)
         self._replace_peripherals(cut_at)
-        self.cdc = USBCDC(self._usb)
+        self.cdc = Host(self._usb)
         self.cdc.on_serial_data = lambda data: received(bytes(data))
         self.cdc.on_device_connected = self._connected
         self._usb.ready = self._ready
         self.taking = True
         self.enumerated = False
         self.resets = 0
-        self._attached = False
         self._lines_ns = 0.0  # when the next change of the lines may be sent
         self._ahead_s = 0.0
         self._wall = time.monotonic()
@@ -224,7 +239,7 @@ class Pico:
 
     def set_attached(self, attached: bool) -> None:
         """Tell the board whether a program has opened the port (DTR and RTS), when it can hear."""
-        self._attached = attached
+        self.cdc.attached = attached
 
     def run_for_a_moment(self) -> float:
         """Run for at most about 5 ms; the seconds to pause then, during which the board sleeps.
@@ -250,8 +265,8 @@ class Pico:
             self._simulator.stopped = True
         if self.enumerated:
             self._usb.start_of_frame()
-            if self._attached != self.cdc.dtr and self._clock.nanos >= self._lines_ns:
-                self.cdc.set_control_lines(dtr=self._attached, rts=self._attached)
+            if self.cdc.attached != self.cdc.dtr and self._clock.nanos >= self._lines_ns:
+                self.cdc.set_control_lines(dtr=self.cdc.attached, rts=self.cdc.attached)
                 self._lines_ns = self._clock.nanos + _LINES_NS
         self._tick_alarm.schedule(_MS)
 
@@ -273,6 +288,6 @@ class Pico:
         self._mcu.leave_reset()
 
     def _connected(self) -> None:
-        """It is on the bus, and was told just now that the port is open: rp2040py does so."""
+        """It is on the bus, and was told just now whether the port is open."""
         self.enumerated = True
         self._lines_ns = self._clock.nanos + _LINES_NS

@@ -170,7 +170,7 @@ def _compile(
         shutil.copytree(source, place, symlinks=True)
     # The build looks for this file to see whether the folder's content was fetched.
     readme = tree / "lib" / "micropython-lib" / "README.md"
-    readme.parent.mkdir(exist_ok=True)
+    readme.parent.mkdir(parents=True, exist_ok=True)
     readme.touch()
     manifest = work / "manifest.py"
     manifest.write_text(_MANIFEST, encoding="utf-8")
