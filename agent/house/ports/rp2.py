@@ -1,0 +1,269 @@
+# The rp2 port (RP2040, RP2350): preemption by an alarm of the hardware timer, serial over USB.
+#
+# Facts this file rests on are proved by self_test() at every start, not assumed from a version.
+#
+# The RP2350 is written after its data sheet and has not been run.
+
+import array
+import machine
+import micropython
+import select
+import sys
+import time
+import uctypes
+from machine import mem32
+from micropython import const
+
+NAME = "rp2"
+HEAP_RESERVE = 16 * 1024  # bytes that stay free for the agent between slices
+LOG_TAIL = 256  # bytes of last log lines kept for each guest
+LOAD_MAX_US = 2000000  # time a module body may take, its compilation too, where nothing is said
+TICKS_MASK = 0x3FFFFFFF
+
+_RP2350 = "RP2350" in sys.implementation[2]
+_TIMER = 0x400B0000 if _RP2350 else 0x40054000
+_ACKNOWLEDGE = 0x3C if _RP2350 else 0x34  # the register INTR, in bytes behind _TIMER
+_ENABLE = 0x40 if _RP2350 else 0x38  # INTE
+
+# The port uses three of the four alarms: 1 to wake from light sleep, 2 for timers in software,
+# 3 for machine.Timer.
+_ALARM = const(0)
+_ALARM_WORD = const(4)  # of its register: (0x10 >> 2) + _ALARM
+_NOW_WORD = const(10)  # of TIMERAWL
+
+_VTOR = 0xE000ED08
+_NVIC_ENABLE = 0xE000E100
+_NVIC_DISABLE = 0xE000E180
+_FIRST_VECTOR = const(16)  # interrupts behind the processor's own exceptions
+_RAM = 0x20000000
+_RAM_END = 0x20082000
+
+# A slice is not shorter than this: the alarm must still lie ahead when it is set.
+_SHORTEST_US = const(20)
+_MISSED_US = const(1000)
+
+# The endpoint's buffer that goes to the host: its control word, and what it says while the
+# host has not taken it. The words are the chip's, the endpoint's number is MicroPython's.
+_TO_HOST = 0x50100090
+_TAKEN_NOT = 1 << 10
+_FIFO = const(256)  # bytes that the USB stack keeps for the host
+_PIECE = const(64)  # bytes in a packet
+
+ticks_us = time.ticks_us
+ticks_ms = time.ticks_ms
+cpu_us = time.ticks_us  # nobody else runs here
+
+
+# What the agent raises in a guest. No guest has a reason to catch it; one that does is
+# hit again until it is gone.
+class Preempted(BaseException):
+    pass
+
+
+# The VM state holds, in this order, dict_locals, dict_globals, nlr_top, nlr_jump_cb and the
+# pending exception. In a module body both dicts are this module's, so two equal neighbours
+# name the place. id(sys.modules) lies in the same struct, above. Offsets differ between
+# builds, hence the scan, and the self-test below proves what it found.
+def _find_slot():
+    base = id(sys.modules)
+    mine = id(globals())
+    above = 0
+    for k in range(1, 400):
+        word = mem32[base - k * 4]
+        if word == mine and above == mine:
+            return base - (k - 4) * 4
+        above = word
+    return 0
+
+
+SLOT = _find_slot()
+# Shared with the interrupt handler; see rp2_alarm.py for the words.
+STATE = array.array("I", [0, SLOT, 0, 0])
+
+_handler = None
+_old_vector = 0
+_exception = None
+
+
+# A fresh exception object for the next kill; the old one carries the last kill's traceback.
+def renew():
+    global _exception
+    _exception = Preempted()
+    STATE[2] = id(_exception)
+    STATE[3] = 0
+
+
+# The exception object itself, for throwing it by hand.
+def exception():
+    return _exception
+
+
+# How often the exception was delivered since renew().
+def delivered():
+    return STATE[3]
+
+
+# Sets up the alarm; returns None or why preemption cannot work here.
+def start():
+    global _handler, _old_vector
+    if not SLOT:
+        return "the VM's pending-exception slot was not found"
+    vectors = mem32[_VTOR] & 0xFFFFFFFF
+    if not _RAM <= vectors < _RAM_END:
+        return "the interrupt vectors are not in RAM"
+    if mem32[_TIMER + _ENABLE] & (1 << _ALARM):
+        return "alarm %d of the timer is in use" % _ALARM
+    from . import rp2_alarm
+
+    _handler = rp2_alarm.make(uctypes.addressof(STATE), _TIMER, _ALARM, _ACKNOWLEDGE)
+    del sys.modules[rp2_alarm.__name__]
+    del rp2_alarm
+    renew()
+    # A function in machine code is an object of type, number of arguments, code.
+    code = mem32[id(_handler) + 8] & 0xFFFFFFFF
+    if not _RAM <= code < _RAM_END:
+        return "the handler's code was not found"
+    vector = vectors + 4 * (_FIRST_VECTOR + _ALARM)
+    _old_vector = mem32[vector]
+    mem32[vector] = code | 1
+    mem32[_TIMER + _ACKNOWLEDGE] = 1 << _ALARM
+    mem32[_TIMER + _ENABLE + 0x2000] = 1 << _ALARM  # sets the bits, leaves the others
+    mem32[_NVIC_ENABLE] = 1 << _ALARM
+    return None
+
+
+# Gives the alarm back.
+def stop():
+    global _handler
+    if _handler is None:
+        return
+    STATE[0] = 0
+    mem32[_NVIC_DISABLE] = 1 << _ALARM
+    mem32[_TIMER + _ENABLE + 0x3000] = 1 << _ALARM  # clears the bits
+    mem32[(mem32[_VTOR] & 0xFFFFFFFF) + 4 * (_FIRST_VECTOR + _ALARM)] = _old_vector
+    _handler = None
+
+
+# Starts the countdown of a slice. viper: a deadline on the 32-bit timer is no small int.
+@micropython.viper
+def arm(limit_us: int, wall, cpu):
+    timer = ptr32(_TIMER)
+    state = ptr32(STATE)
+    if limit_us < _SHORTEST_US:
+        limit_us = _SHORTEST_US
+    deadline = (int(timer[_NOW_WORD]) + limit_us) | 1
+    state[0] = deadline
+    timer[_ALARM_WORD] = deadline
+    # Had an interrupt taken all of that time, the alarm would wait for the timer to come round.
+    if int(timer[_NOW_WORD]) - deadline >= 0:
+        timer[_ALARM_WORD] = int(timer[_NOW_WORD]) + _MISSED_US
+
+
+# Straight-line and idempotent: called where an exception may still be pending.
+def disarm():
+    STATE[0] = 0
+
+
+# Ends the burst: the alarm that is still set finds nothing to do.
+def quiet():
+    STATE[0] = 0
+
+
+# Nobody takes the processor from us.
+def stolen_us(gap):
+    return 0
+
+
+# --- serial ------------------------------------------------------------------
+
+_stdin = sys.stdin.buffer
+_stdout = sys.stdout.buffer
+_in = select.poll()
+_one = bytearray(1)
+_given = 0  # bytes that the USB stack may still hold
+
+
+# Ctrl-C becomes a byte like any other: the link reads it.
+def open_serial():
+    _in.register(sys.stdin, select.POLLIN)
+    micropython.kbd_intr(-1)
+
+
+def close_serial():
+    micropython.kbd_intr(3)
+    _in.unregister(sys.stdin)
+    stop()
+
+
+# Bytes read into buf; 0 when there are none. One by one: a read of more waits for them all.
+def serial_read(buf):
+    n = 0
+    size = len(buf)
+    while n < size:
+        for _ in _in.ipoll(0):
+            break
+        else:
+            break
+        _stdin.readinto(_one)
+        buf[n] = _one[0]
+        n += 1
+    return n
+
+
+# Bytes of buf[:n] that the line took: 0 while nobody reads it. A write that found no room would
+# wait for half a second, so no more is given than surely fits: as long as the host has not
+# taken a packet, what was given before may still be there.
+def serial_write(buf, n):
+    global _given
+    if not mem32[_TO_HOST] & _TAKEN_NOT:
+        _given = 0
+    room = _FIFO - _given
+    if n > room:
+        n = room
+    if n <= 0:
+        return 0
+    if n > _PIECE:
+        n = _PIECE
+    _stdout.write(memoryview(buf)[:n])
+    _given += n
+    return n
+
+
+# Sleeps until a byte arrives, at most ms.
+def wait(ms):
+    for _ in _in.ipoll(ms):
+        break
+
+
+# --- self-tests ----------------------------------------------------------------
+
+
+def _spin():
+    while True:
+        pass
+
+
+# Proves that the slot stops a loop that never calls anything. Returns None or why not.
+def self_test():
+    if _handler is None:
+        reason = start()
+        if reason:
+            return reason
+    caught = False
+    # the guard of kernel.py, without a guest
+    try:
+        try:
+            try:
+                arm(2000, 0, 0)
+                _spin()
+            finally:
+                STATE[0] = 0
+            if caught:
+                pass
+        except Preempted:
+            caught = True
+    except Preempted:
+        caught = True
+    quiet()
+    renew()
+    return None if caught else "a loop was not stopped"
