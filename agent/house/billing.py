@@ -51,6 +51,9 @@ class Billing:
     # Ends a stretch in which the agent slept because nobody could run.
     def rest(self):
         used = self.mark()
+        if not self.port.CPU_SLEEPS:
+            self.idle.add(used)
+            return
         gap = self.elapsed - used + self.skew
         self.skew = min(0, gap)
         self.agent.add(used)

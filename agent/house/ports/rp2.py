@@ -5,7 +5,6 @@
 # The RP2350 is written after its data sheet and has not been run.
 
 import array
-import machine
 import micropython
 import select
 import sys
@@ -14,13 +13,14 @@ import uctypes
 from machine import mem32
 from micropython import const
 
-NAME = "rp2"
+NAME = "rp2"  # of the board, where nobody says another
+ROOT = ""  # the folder of images and data: the root of the file system
 HEAP_RESERVE = 16 * 1024  # bytes that stay free for the agent between slices
 LOG_TAIL = 256  # bytes of last log lines kept for each guest
 LOAD_MAX_US = 2000000  # time a module body may take, its compilation too, where nothing is said
 TICKS_MASK = 0x3FFFFFFF
 
-_RP2350 = "RP2350" in sys.implementation[2]
+_RP2350 = "RP2350" in getattr(sys.implementation, "_machine", "")
 _TIMER = 0x400B0000 if _RP2350 else 0x40054000
 _ACKNOWLEDGE = 0x3C if _RP2350 else 0x34  # the register INTR, in bytes behind _TIMER
 _ENABLE = 0x40 if _RP2350 else 0x38  # INTE
@@ -52,6 +52,7 @@ _PIECE = const(64)  # bytes in a packet
 ticks_us = time.ticks_us
 ticks_ms = time.ticks_ms
 cpu_us = time.ticks_us  # nobody else runs here
+CPU_SLEEPS = False  # this clock goes on while the agent waits
 
 
 # What the agent raises in a guest. No guest has a reason to catch it; one that does is

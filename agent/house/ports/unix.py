@@ -21,6 +21,8 @@ from .unix_timer import (  # noqa: F401
 )
 
 NAME = "unix"
+ROOT = "."
+CPU_SLEEPS = True  # cpu_us() stands still while the agent waits
 HEAP_RESERVE = 64 * 1024  # bytes that stay free for the agent between slices
 LOG_TAIL = 2048  # bytes of last log lines kept for each guest
 LOAD_MAX_US = 20000  # CPU time a module body may take where the manifest says nothing

@@ -21,7 +21,7 @@ CUT = 75  # the exit status after a power cut that was asked for
 
 _LINE = 0  # standard input and output are the same
 _PENDING_MAX = 4096  # bytes for the host that a packet may add to: then the board has to wait
-_BUSY_FROM_START_S = 3.0  # emulated; a program that never pauses for so long has started, too
+_BOOT_MAX_S = 3.0  # emulated; a board that is silent and busy for so long has started as well
 
 
 class Cable:
@@ -67,6 +67,11 @@ class Cable:
                 self.pico.resume()
 
 
+def _has_booted(pico: Pico, pause_s: float) -> bool:
+    """It speaks, or sleeps until there is input, as at the REPL's prompt."""
+    return pico.has_something or pause_s > 0 or pico.emulated_s > _BOOT_MAX_S
+
+
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m guesthouse.board.emulated")
     parser.add_argument("flash", type=Path)
@@ -80,9 +85,7 @@ def main(arguments: list[str]) -> int:
         while True:
             cable.serve(pause_s)
             pause_s = pico.run_for_a_moment()
-            # On the bus and asleep: it waits for input or for a time to come.
-            booted = pico.enumerated and (pause_s or pico.emulated_s > _BUSY_FROM_START_S)
-            if booted and ready is not None:
+            if ready is not None and pico.enumerated and _has_booted(pico, pause_s):
                 ready.touch()
                 ready = None
     except PowerCut:

@@ -146,6 +146,11 @@ class UsbController(RPUSBController):
             self.check_interrupts()
         return super().read_uint32(offset)
 
+    @property
+    def has_something(self) -> bool:
+        """Whether the board has something for the host, who does not take it."""
+        return any(not offset & _OUT for offset in self._waiting)
+
     def reset(self) -> None:
         self._waiting.clear()
         super().reset()
@@ -232,6 +237,11 @@ class Pico:
         """Bytes that can be queued for the board now; none before it is on the bus."""
         fifo = self.cdc.tx_fifo
         return fifo.size - fifo.item_count if self.enumerated else 0
+
+    @property
+    def has_something(self) -> bool:
+        """Whether the board has something to say, while ``taking`` is false."""
+        return self._usb.has_something
 
     def resume(self) -> None:
         """Go on after ``taking`` has become true."""
