@@ -35,6 +35,9 @@ _SIZE_UNITS = {
     "m": 1024**2,
     "mb": 1024**2,
     "mib": 1024**2,
+    "g": 1024**3,
+    "gb": 1024**3,
+    "gib": 1024**3,
 }
 
 
@@ -102,7 +105,7 @@ def _not_a_cpu_quota(value: object) -> GuesthouseError:
 
 
 def parse_size(value: object) -> int:
-    """``"32k"``, ``"1.5M"``, ``"512"`` or ``512`` in bytes; k and M are 1024 and 1024**2."""
+    """``"32k"``, ``"1.5M"``, ``"512"`` or ``512`` in bytes; k, M and G are powers of 1024."""
     size: float
     if isinstance(value, int) and not isinstance(value, bool):
         size = value
@@ -140,7 +143,7 @@ def fmt_us(us: float | None) -> str:
 
 
 def fmt_bytes(size: float | None) -> str:
-    """A size: ``812 B``, ``8.1 KiB``, ``32 KiB``, ``1.5 MiB``; ``-`` for None (no limit)."""
+    """A size: ``812 B``, ``8.1 KiB``, ``1.5 MiB``, ``4 GiB``; ``-`` for None (no limit)."""
     if size is None:
         return "-"
     if abs(size) < 1024:
