@@ -23,6 +23,7 @@ _SERVICE_MS = const(5)  # between two looks at the line while guests keep the bo
 _IDLE_MS = const(100)  # the longest sleep
 _RETRY_MS = const(10)  # until the line is offered again what it did not take
 _CONDEMNED_US = const(500)  # for what a condemned guest does with the exception
+_ASK_US = const(2000)  # for an answer of a guest's object
 _FAULTS = const(20)  # faults of the agent in one run before it gives up and restarts
 
 
@@ -220,6 +221,40 @@ class Kernel:
         self.error = error
         return used
 
+    # Calls function(argument) for a guest, as guarded and billed as a slice: the agent's own
+    # questions to a guest's objects, whose answers may be the guest's code. None where it had to
+    # be stopped or raised.
+    def ask(self, instance, function, argument):
+        port = self.port
+        armed = port.STATE
+        billing = self.billing
+        port.renew()
+        billing.work()
+        self.armed = True
+        hit = 0
+        result = None
+        self.current[0] = instance
+        try:
+            try:
+                try:
+                    port.arm(_ASK_US, billing.wall, billing.cpu)
+                    result = function(argument)
+                finally:
+                    armed[0] = 0
+                if hit:
+                    pass
+            except BaseException:
+                result = None
+                hit = 1
+        except BaseException:
+            result = None
+            hit = 2
+        self.current[0] = None
+        port.quiet()
+        port.renew()
+        instance.cpu.add(billing.guest())
+        return result
+
     # What the slice means for its guest.
     def judge(self, instance, used):
         lifecycle = self.lifecycle
@@ -238,7 +273,7 @@ class Kernel:
         elif instance.plain and self.task is instance.main:
             # A plain generator yields the ms it wants to sleep, or anything else to go on.
             result = self.result
-            if isinstance(result, int) and result > 0:
+            if type(result) is int and result > 0:
                 instance.queue.push(self.task, ticks_add(self.port.ticks_ms(), result))
             else:
                 instance.queue.push(self.task)

@@ -7,7 +7,7 @@ from time import ticks_add, ticks_diff
 
 from . import loader, loop, wire
 from .instance import Instance
-from .where import what, where
+from .where import describe, is_good_exit, what, where
 from .wire import AGENT, FIRST_GUEST
 
 _GRACE_MS = const(1000)  # for a guest that was asked to stop
@@ -107,7 +107,10 @@ class Lifecycle:
             return self.loaded(instance)
         if isinstance(task.coro, loop.Errand):
             if isinstance(kernel.error, Exception) and not isinstance(kernel.error, StopIteration):
-                self.report(instance, "in its event loop", kernel.error)
+                place, cause = self.describe(instance)
+                kernel.hooks.line(
+                    instance, "event loop: %s at %s" % (cause, place), wire.TEXT_ERROR
+                )
             return True
         if task is not instance.main and isinstance(
             kernel.error, (loop.core.CancelledError, Exception)
@@ -131,7 +134,7 @@ class Lifecycle:
     # The loader is done or failed.
     def loaded(self, instance):
         kernel = self.kernel
-        if isinstance(kernel.error, StopIteration):
+        if type(kernel.error) is StopIteration:
             main = kernel.error.value
             instance.loading = None
             if main is not None:
@@ -153,7 +156,7 @@ class Lifecycle:
         table = self.kernel.table
         error = self.kernel.error
         if isinstance(error, SystemExit):
-            good = not error.args or error.args[0] in (None, 0)
+            good = self.kernel.ask(instance, is_good_exit, error)
             error = None
             self.end(instance, wire.STATE_EXITED if good else wire.STATE_FAILED, wire.REASON_EXIT)
         elif isinstance(error, MemoryError):
@@ -257,9 +260,9 @@ class Lifecycle:
             kernel.collect(instance)  # to have room for saying what happened
         place = cause = ""
         if kernel.error is not None and state != wire.STATE_EXITED and reason != wire.REASON_STOP:
-            place = where(kernel.error, _AGENT_FILES, c > 1)
-            if state != wire.STATE_KILLED:
-                cause = what(kernel.error)
+            place, cause = self.describe(instance, c > 1)
+            if state == wire.STATE_KILLED:
+                cause = ""  # the reason says it all
         kernel.forget()
         loop.sleeper.exc.__traceback__ = None
         kernel.collect(instance)
@@ -297,6 +300,12 @@ class Lifecycle:
 
     # --- telling ---
 
+    # (where, what) of the last slice's error.
+    def describe(self, instance, again=False):
+        error = self.kernel.error
+        told = self.kernel.ask(instance, describe, (error, _AGENT_FILES, again))
+        return told or ("", type(error).__name__)
+
     # Changes the state and records the change.
     def move(self, instance, state, reason, a=0, b=0, c=0, place="", cause=""):
         old = instance.state
@@ -306,7 +315,8 @@ class Lifecycle:
         instance.moved_s = self.kernel.clock.s
         self.kernel.telemetry.transition(instance.id, old, state, reason, a, b, c, place, cause)
 
-    # An exception that no task of the guest retrieved: it goes on, its log says so.
+    # An exception that no task of the guest retrieved: it goes on, its log says so. Called in the
+    # guest's slice.
     def report(self, instance, message, error):
         hooks = self.kernel.hooks
         hooks.line(instance, "%s: %s" % (message, what(error)), wire.TEXT_ERROR)

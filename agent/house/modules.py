@@ -7,6 +7,8 @@
 import sys
 
 _modules = sys.modules
+_Module = type(sys)
+STAND_INS = ("gc", "_thread")  # the agent's own, in the place of modules
 _path = sys.path
 _path.insert(0, "")
 _known = [len(_modules)]  # how many modules were there when somebody last looked
@@ -31,7 +33,13 @@ def _sort_out(instance):
     folder = instance.image.folder + "/"
     own = instance.modules
     for name in list(_modules):
-        path = getattr(_modules[name], "__file__", None)
-        if path and path.startswith(folder):
+        # only real modules, and no getattr: both could run code that a guest put there
+        module = _modules[name]
+        if type(module) is _Module:
+            path = module.__dict__.get("__file__")
+            mine = isinstance(path, str) and path.startswith(folder)
+        else:
+            mine = name not in STAND_INS  # something that the guest put there
+        if mine:
             own[name] = _modules.pop(name)
     _known[0] = len(_modules)

@@ -63,6 +63,18 @@ def _place(text):
     return number, "" if function == "<module>" else function
 
 
+# (where, what) of a guest's exception. It runs the guest's code where the exception or one of its
+# arguments has a __str__ of the guest's, so it is asked for through Kernel.ask().
+def describe(question):
+    error, agent, again = question
+    return where(error, agent, again), what(error)
+
+
+# Whether a SystemExit is one of a good end. Through Kernel.ask(), like describe().
+def is_good_exit(error):
+    return not error.args or error.args[0] in (None, 0)
+
+
 # The exception's type and message, cut to fit a text record.
 def what(error):
     try:

@@ -1,5 +1,7 @@
 # Whole guests on a whole board: what a guest may do, and what ends it.
 
+import sys
+
 from board import Board
 from house import wire
 
@@ -175,8 +177,6 @@ async def main():
     ]
     board.run(300, lambda: all(g.state == wire.STATE_EXITED for g in guests))
     assert [g.log.lines(0)[1] for g in guests] == [["one [1]"], ["two [1]"]]
-    import sys
-
     assert "helper" not in sys.modules
     board.close()
 
@@ -585,6 +585,60 @@ async def main():
     board.kernel.lifecycle.stop(guest)
     assert board.end(guest)[:2] == (wire.STATE_FAILED, wire.REASON_EXCEPTION)
     assert guest.queued is None and guest.state == wire.STATE_FAILED
+    board.close()
+
+
+_EVIL = """
+import asyncio, sys
+class Evil:
+    def __str__(self):
+        while True: pass
+    __repr__ = __eq__ = __getattr__ = __gt__ = lambda *a: Evil.__str__(None)
+class Error(Exception):
+    def __str__(self):
+        while True: pass
+async def main():
+    await asyncio.sleep_ms(1)
+    %s
+    await asyncio.sleep_ms(5)
+"""
+
+
+# What the agent asks of a guest's objects may be the guest's code: it runs under guard as well.
+def test_a_guests_objects_cannot_hang_the_agent():
+    for line in (
+        "raise ValueError(Evil())",
+        "raise Error()",
+        "raise Error(Evil())",
+        "sys.exit(Evil())",
+        "sys.modules['evil'] = Evil()",
+        "asyncio.create_task(asyncio.sleep_ms(Evil()))",
+    ):
+        board = Board()
+        other = board.guest("other", _TICKER)
+        guest = board.guest("g", _EVIL % line)
+        board.end(guest)
+        slices = other.slices
+        board.run(60)
+        assert other.slices > slices + 3, line
+        assert board.kernel.faults == 0, line
+        assert "evil" not in sys.modules
+        board.close()
+
+
+def test_a_generator_cannot_hang_the_agent_with_what_it_yields():
+    board = Board()
+    source = """
+class Number(int):
+    def __gt__(self, other):
+        while True: pass
+def main():
+    while True:
+        yield Number(3)
+"""
+    guest = board.guest("g", source, entry="generator")
+    board.run(100)
+    assert guest.slices > 3 and board.kernel.faults == 0
     board.close()
 
 
