@@ -52,7 +52,7 @@ def test_what_is_in_the_cache_needs_nothing_else(
     monkeypatch.setattr(apt, "debian_archive", lambda: pytest.fail("the archive was looked for"))
     monkeypatch.setattr(apt, "missing_tools", lambda: ["apt-get"])
     said: list[str] = []
-    assert find_or_build_firmware(said.append, environ={}) == firmware
+    assert find_or_build_firmware(said.append) == firmware
     assert not said
 
 
