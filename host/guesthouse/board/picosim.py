@@ -22,13 +22,16 @@ from guesthouse.core.errors import ExitCode, GuesthouseError
 
 __all__ = [
     "FLASH_SIZE",
+    "NAME",
     "SimBoard",
     "find",
+    "has",
     "private_board",
     "refresh",
     "require",
     "start",
     "stop",
+    "wait",
 ]
 
 NAME = "pico-sim"
@@ -36,6 +39,7 @@ FLASH_SIZE = 2 << 20  # bytes on a Raspberry Pi Pico
 FLASH_FILE = "flash.bin"
 
 _KIND = "pico-sim"
+_START = f"guesthouse sim {NAME}"
 _DIGEST_FILE = "firmware.sha256"  # of the firmware that is in the flash
 _READY_S = 60.0  # an emulated boot takes under a second; on a machine that is busy, more
 
@@ -67,15 +71,30 @@ def require() -> SimBoard:
     """The board if it can be used; GuesthouseError that says what to do if not."""
     board = find()
     if board is None:
-        raise GuesthouseError("the emulated Pico is not running", code=ExitCode.NO_BOARD)
+        raise GuesthouseError(
+            "the emulated Pico is not running", f"start it with: {_START}", ExitCode.NO_BOARD
+        )
     if board.status == FAILED:
         raise GuesthouseError(
             f"the emulated Pico has failed: the emulator ended too often ({board.last_end})\n"
             + processes.tail(board.log),
-            f"its log is {board.log}",
+            f"its log is {board.log}; start it anew with: {_START}",
             ExitCode.NO_BOARD,
         )
     return board
+
+
+def has(firmware: Firmware) -> bool:
+    """Whether this firmware is what was last written to the board's flash."""
+    noted = processes.folder_of(_KIND, NAME) / _DIGEST_FILE
+    return noted.is_file() and noted.read_text(encoding="utf-8") == _digest(firmware.image())
+
+
+def wait() -> None:
+    """Return when the board is no longer running."""
+    board = find()
+    if board is not None:
+        processes.wait(board)
 
 
 def stop() -> bool:
@@ -162,7 +181,7 @@ def _start(
 def _write_firmware(folder: Path, image: uf2.Image, fresh: bool) -> None:
     """Bring the flash's file up to date: whole at any moment, the firmware as ``image`` has it."""
     file, noted = _flash_file(folder), folder / _DIGEST_FILE
-    digest = hashlib.sha256(repr(image).encode()).hexdigest()
+    digest = _digest(image)
     try:
         content = bytearray(file.read_bytes())
     except FileNotFoundError:
@@ -181,6 +200,10 @@ def _write_firmware(folder: Path, image: uf2.Image, fresh: bool) -> None:
     beside.write_bytes(content)
     beside.replace(file)
     noted.write_text(digest, encoding="utf-8")
+
+
+def _digest(image: uf2.Image) -> str:
+    return hashlib.sha256(repr(image).encode()).hexdigest()
 
 
 def _flash_file(folder: Path) -> Path:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from guesthouse.cli.connect import find_port
+from guesthouse.cli.connect import find_port, refuse_firmware
 from guesthouse.cli.verbs import Verbs, print_json, print_text, say
 from guesthouse.core.errors import ExitCode, GuesthouseError
 
@@ -90,16 +90,17 @@ def bench(args: argparse.Namespace) -> None:
 def _port(
     args: argparse.Namespace, micropython: MicroPython, stack: contextlib.ExitStack
 ) -> PortSpec:
+    refuse_firmware(args)
     from guesthouse.board.sim import private_board
     from guesthouse.link.ports import ENVIRONMENT, PortSpec
 
     if not (args.port or os.environ.get(ENVIRONMENT)):
         board = stack.enter_context(private_board("bench", micropython=micropython))
         return PortSpec(board.path, "the bench's board", "sim")
-    port = find_port(args.port)
+    port = find_port(args)
     if port.kind != "sim":
         raise GuesthouseError(
-            f"{port.name} is not a simulated board",
+            f"{port.name} is not a board on the Unix port of MicroPython",
             "the other side runs on this machine, so the board has to as well: leave out the port",
             ExitCode.USAGE,
         )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from guesthouse.cli.connect import sim_candidates
-from guesthouse.cli.verbs import Verbs, print_json, print_text, say
+from guesthouse.cli.connect import refuse_firmware, sim_candidates, start_pico_sim
+from guesthouse.cli.verbs import Verbs, add_firmware_option, print_json, print_text, say
 from guesthouse.core.errors import ExitCode, GuesthouseError
+
+if TYPE_CHECKING:
+    from guesthouse.board.simstate import SimBoard
 
 
 def register(verbs: Verbs) -> None:
@@ -19,7 +22,8 @@ def register(verbs: Verbs) -> None:
         port=False,
         json=True,
         epilog="It runs the same agent on the Unix port of MicroPython, behind a pseudo-terminal.\n"
-        "Use it with -p sim, or with -p sim:NAME where it has a name.",
+        "Use it with -p sim, or with -p sim:NAME where it has a name. The name pico-sim means\n"
+        "another kind of board: a Pico's own firmware in an emulator, used with -p pico-sim.",
     )
     parser.add_argument("name", metavar="NAME", nargs="?", default="sim")
     what = parser.add_mutually_exclusive_group()
@@ -27,7 +31,8 @@ def register(verbs: Verbs) -> None:
     what.add_argument("--list", action="store_true", help="list those that run")
     what.add_argument("--foreground", action="store_true", help="run it until Ctrl-C")
     parser.add_argument("--fresh", action="store_true", help="with an empty file system")
-    parser.add_argument("--heap", metavar="SIZE", default="4m", help="its heap (4m)")
+    parser.add_argument("--heap", metavar="SIZE", help="its heap (4m)")
+    add_firmware_option(parser)
     verbs.add("devs", devs, "list the boards that can be talked to", port=False, json=True)
 
 
@@ -62,10 +67,13 @@ def devs(args: argparse.Namespace) -> None:
 
 
 def sim(args: argparse.Namespace) -> int | None:
+    from guesthouse.board import picosim
     from guesthouse.board import sim as boards
 
+    pico = args.name == picosim.NAME
     if args.list:
-        running = boards.list_boards()
+        emulated = picosim.find()
+        running = [*boards.list_boards(), *([emulated] if emulated else [])]
         if args.json:
             print_json([_board(board) for board in running])
         elif not running:
@@ -74,7 +82,7 @@ def sim(args: argparse.Namespace) -> int | None:
             print_text(f"{board.port}  {board.path}  {board.status}, process {board.pid}\n")
         return None
     if args.stop:
-        if not boards.stop(args.name):
+        if not (picosim.stop() if pico else boards.stop(args.name)):
             raise GuesthouseError(
                 f"the board {args.name} is not running",
                 "guesthouse sim --list shows those that run",
@@ -82,9 +90,7 @@ def sim(args: argparse.Namespace) -> int | None:
             )
         say(f"{args.name} is stopped")
         return None
-    board = boards.start(
-        args.name, fresh=args.fresh, foreground=args.foreground, heap=args.heap, progress=say
-    )
+    board = _start_pico(args) if pico else _start(args)
     if args.json:
         print_json(_board(board))
     else:
@@ -93,10 +99,33 @@ def sim(args: argparse.Namespace) -> int | None:
         say(f"use it with -p {board.port}; {end}")
     if args.foreground:
         try:
-            boards.wait(args.name)
+            if pico:
+                picosim.wait()
+            else:
+                boards.wait(args.name)
         finally:
-            boards.stop(args.name)
+            _ = picosim.stop() if pico else boards.stop(args.name)
     return None
+
+
+def _start(args: argparse.Namespace) -> SimBoard:
+    from guesthouse.board import sim
+
+    refuse_firmware(args, args.name)
+    heap = args.heap or sim.DEFAULT_HEAP
+    return sim.start(
+        args.name, fresh=args.fresh, foreground=args.foreground, heap=heap, progress=say
+    )
+
+
+def _start_pico(args: argparse.Namespace) -> SimBoard:
+    if args.heap is not None:
+        raise GuesthouseError(
+            "the heap of the emulated Pico is a Pico's: it cannot be chosen",
+            "leave --heap out, or start another kind of board with: guesthouse sim",
+            ExitCode.USAGE,
+        )
+    return start_pico_sim(args.fresh, args.firmware, args.foreground)
 
 
 def _end(args: argparse.Namespace) -> str:

@@ -67,7 +67,7 @@ def record(args: argparse.Namespace) -> None:
         raise GuesthouseError("two files to record to", "name one", ExitCode.USAGE)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     path: Path = args.output or args.file or Path(f"guesthouse-{stamp}.ghr")
-    with RecordingWriter(path, metadata(find_port(args.port).name)) as writer:
+    with RecordingWriter(path, metadata(find_port(args).name)) as writer:
         try:
             _record(args, writer)
         finally:

@@ -75,7 +75,7 @@ def _settled(client: Client, name: str, verb: str, state: str) -> str:
 
     The board answers when it has taken the command; the guest then has a grace to tidy up.
     """
-    end = time.monotonic() + ENDING_S
+    end = time.monotonic() + ENDING_S * client.patience
     while verb in ("stop", "kill") and not ended(state) and time.monotonic() < end:
         client.poll(0.05)
         state = client.instance(name).state

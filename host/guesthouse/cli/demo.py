@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guesthouse.cli.connect import find_port
+from guesthouse.cli.connect import find_port, refuse_firmware
 from guesthouse.cli.verbs import Verbs, print_json, print_text, say
 from guesthouse.core.errors import ExitCode, GuesthouseError
 
@@ -100,7 +100,8 @@ def _port(
 ) -> PortSpec:
     """The port that was named, or that of a board that ends with the command."""
     if _named(args):
-        return find_port(args.port)
+        return find_port(args)
+    refuse_firmware(args)
     from guesthouse.board.sim import private_board
     from guesthouse.link.ports import PortSpec
 

@@ -175,7 +175,7 @@ def _follow(client: Client, name: str) -> int:
                 state, since = update.new, time.monotonic()
                 if update.reason not in (*ROUTINE, "deployed", "loaded", "throttled", "retry"):
                     say(sentence(update))
-        down = state in _DOWN and time.monotonic() - since > _SETTLE_S
+        down = state in _DOWN and time.monotonic() - since > _SETTLE_S * client.patience
         if state in _OVER or down:
             print_text("".join(f"{line}\n" for line in reader.read()))
             return ExitCode.OK if state in ("exited", "stopped") else ExitCode.FAILURE

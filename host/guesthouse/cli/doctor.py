@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from guesthouse.cli.connect import find_port
+from guesthouse.cli.connect import find_port, usb_of
 from guesthouse.cli.verbs import Verbs, print_json, print_text
 from guesthouse.core.errors import ExitCode, GuesthouseError
 from guesthouse.core.units import fmt_bytes, fmt_us
@@ -13,7 +13,7 @@ from guesthouse.core.units import fmt_bytes, fmt_us
 if TYPE_CHECKING:
     from guesthouse.link.client import Client
     from guesthouse.link.examine import Examination, Finding
-    from guesthouse.link.ports import Candidate, PortSpec
+    from guesthouse.link.ports import PortSpec
 
 
 def register(verbs: Verbs) -> None:
@@ -33,7 +33,7 @@ def doctor(args: argparse.Namespace) -> int | None:
     from guesthouse.link.examine import examine, findings
     from guesthouse.link.serial import open_serial
 
-    spec = find_port(args.port)
+    spec = find_port(args)
     with Client(open_serial(spec)) as client:
         try:
             client.wait_for_agent()
@@ -74,16 +74,10 @@ def _stranger(
             "bring guesthouse up to date",
             ExitCode.NO_BOARD,
         )
-    stranger = identify(client.console, _usb(spec), client.tracker.damaged)
+    stranger = identify(client.console, usb_of(spec), client.tracker.damaged)
     return stranger.kind, GuesthouseError(
         f"no agent answers on {spec.name}; {stranger.what}", stranger.do, ExitCode.NO_BOARD
     )
-
-
-def _usb(spec: PortSpec) -> Candidate | None:
-    from guesthouse.link.ports import list_serial_ports
-
-    return next((one for one in list_serial_ports() if one.path == spec.url), None)
 
 
 def _nobody(spec: PortSpec, kind: str, told: GuesthouseError) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from guesthouse.core.errors import ExitCode, GuesthouseError
 
 DESCRIPTION = "Several MicroPython programs on one board, each with quotas that hold."
 EPILOG = """\
-PORT is a0, u0 or c3 (/dev/ttyACM0, /dev/ttyUSB0, COM3), a path, a pyserial URL, or sim (a
-simulated board on this machine; sim:NAME where there are several). Without -p it is
+PORT is a0, u0 or c3 (/dev/ttyACM0, /dev/ttyUSB0, COM3), a path, a pyserial URL, sim (a
+simulated board on this machine; sim:NAME where there are several), or pico-sim (an emulated
+Raspberry Pi Pico, started where it does not run; pico-sim:fresh starts it blank). Without -p it is
 $GUESTHOUSE_PORT, or else the only board there is.
 
 first steps:  guesthouse sim            a simulated board that stays

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 Command = Callable[[argparse.Namespace], int | None]
@@ -41,10 +42,18 @@ class Verbs:
             parser.add_argument(
                 "-p", "--port", metavar="PORT", default=argparse.SUPPRESS, help="the board"
             )
+            add_firmware_option(parser)
         if json:
             parser.add_argument("--json", action="store_true", help="print data, not words")
         parser.set_defaults(function=command)
         return parser
+
+
+def add_firmware_option(parser: argparse.ArgumentParser) -> None:
+    """--firmware, of a verb that may start the emulated Pico."""
+    parser.add_argument(
+        "--firmware", metavar="PATH", type=Path, help="the UF2 that pico-sim is started with"
+    )
 
 
 def full_name(guest: str) -> str:

@@ -53,7 +53,7 @@ def _live(args: argparse.Namespace) -> None:
     with contextlib.ExitStack() as stack:
         recording = None
         if args.record is not None:
-            port = find_port(args.port).name
+            port = find_port(args).name
             recording = stack.enter_context(RecordingWriter(args.record, metadata(port)))
         board = LiveBoard(recording)
         client = stack.enter_context(open_board(args, tap=board.tap, reopen=True))

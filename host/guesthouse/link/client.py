@@ -17,6 +17,7 @@ from guesthouse.core.model import BoardModel, InstanceModel
 from guesthouse.core.session import batch_header
 from guesthouse.core.tracker import Tracker, Update
 from guesthouse.link.commands import Reply, decode_reply, encode_command, refusal
+from guesthouse.link.ports import Candidate
 from guesthouse.link.strangers import identify
 from guesthouse.link.transport import PortLost, Transport
 
@@ -42,7 +43,9 @@ class Client:
     Nothing is sent before a frame of the agent was seen: a board at its REPL, or one that is no
     MicroPython board at all, is never written to. ``tap`` sees every received chunk with the
     host's time in ns before anything is decoded (a recording). With ``reopen`` a port that goes
-    away is opened again when it comes back, and the agent is greeted anew.
+    away is opened again when it comes back, and the agent is greeted anew. ``usb`` finds what the
+    system knows of the port, for the words where there is no agent. Every time-out is one of a
+    real board, and multiplied by the port's patience.
     """
 
     def __init__(
@@ -51,12 +54,15 @@ class Client:
         *,
         tap: Callable[[bytes, int], None] | None = None,
         reopen: Callable[[], Transport] | None = None,
+        usb: Callable[[], Candidate | None] | None = None,
     ) -> None:
         self.tracker = Tracker(BoardModel(), self._see)
         self.trace = False
         self.reconnects = 0
         self.records = 0  # received whole since this client began
         self.heap: int | None = None  # bytes for guests, as HELLO told
+        self.patience = transport.patience
+        self._usb = usb
         self._transport: Transport | None = transport
         self._name = transport.name
         self._tap = tap
@@ -116,9 +122,11 @@ class Client:
 
     def wait_for_agent(self, timeout: float = FIRST_FRAME_S) -> None:
         """Return once a frame of the agent was seen. Raises NoAgent after ``timeout`` seconds."""
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
         while not self._seen_agent:
-            if time.monotonic() >= deadline:
+            # A board at its prompt has nothing to do: no reason for patience.
+            at_prompt = self._console.rstrip().endswith(b">>>")
+            if time.monotonic() - began >= timeout * (1.0 if at_prompt else self.patience):
                 raise self._no_agent()
             self._pump(_PUMP_S)
         if self._version is not None and self._version != wire.VERSION:
@@ -148,7 +156,7 @@ class Client:
 
     def wait_for_summary(self, count: int = 1, timeout: float = FIRST_FRAME_S) -> BoardModel:
         """The model after ``count`` more complete summaries. Raises NoAgent."""
-        deadline = time.monotonic() + timeout * count
+        deadline = time.monotonic() + timeout * count * self.patience
         last, seen = self.model.summaries, 0
         while seen < count:
             if time.monotonic() >= deadline:
@@ -216,7 +224,8 @@ class Client:
         self.wait_for_agent()
         command_id = next(self._ids) & 0xFFFFFFFF
         line = encode_command(verb, command_id, {} if body is None else body)
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * self.patience
+        attempt = ATTEMPT_S * self.patience
         sent = damaged = 0
         while time.monotonic() < deadline and damaged <= DAMAGED_MAX:
             if self._transport is None:
@@ -224,7 +233,7 @@ class Client:
             self._damage_reported = False
             self._transport.write(line)
             sent += 1
-            reply = self._await_reply(command_id, min(deadline, time.monotonic() + ATTEMPT_S))
+            reply = self._await_reply(command_id, min(deadline, time.monotonic() + attempt))
             if reply is None:
                 damaged += self._damage_reported
                 continue
@@ -342,5 +351,6 @@ class Client:
         return True
 
     def _no_agent(self) -> NoAgent:
-        there = identify(self._console, damaged=self.tracker.damaged)
+        usb = self._usb() if self._usb is not None else None
+        there = identify(self._console, usb, self.tracker.damaged)
         return NoAgent(f"no agent answers on {self._name}; {there.what}", there.do)

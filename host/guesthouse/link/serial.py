@@ -31,6 +31,10 @@ class SerialTransport:
     def name(self) -> str:
         return self._spec.name
 
+    @property
+    def patience(self) -> float:
+        return self._spec.patience
+
     def read(self, timeout: float) -> bytes:
         import serial
 
@@ -77,7 +81,7 @@ def open_serial(spec: PortSpec) -> SerialTransport:
             do_not_open=True,
             baudrate=BAUD,
             timeout=0.1,
-            write_timeout=WRITE_TIMEOUT_S,
+            write_timeout=WRITE_TIMEOUT_S * spec.patience,
         )
         if spec.kind != "url" and sys.platform != "win32":
             port.exclusive = True  # Windows opens every port exclusively

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from guesthouse.link.ports import Candidate
 
 # (vendor, product) on USB. Raspberry Pi's list of product ids is public.
-_MICROPYTHON_RP2 = (0x2E8A, 0x0005)
+MICROPYTHON_RP2 = (0x2E8A, 0x0005)
 _PROBES = ((0x2E8A, 0x0004), (0x2E8A, 0x000C))
 _PICO_SDK = ((0x2E8A, 0x0009), (0x2E8A, 0x000A))
 _ADAFRUIT = 0x239A
@@ -129,7 +129,7 @@ def _by_usb(usb: Candidate | None) -> Stranger | None:
             "by its USB ids it is a debug probe, not a board with an agent",
             "name the board's own port: `guesthouse devs` lists what is there",
         )
-    if ids == _MICROPYTHON_RP2:
+    if ids == MICROPYTHON_RP2:
         return Stranger(
             "micropython",
             "by its USB ids it runs MicroPython, and no agent is heard: it may wait at its REPL, "

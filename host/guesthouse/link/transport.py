@@ -26,6 +26,11 @@ class Transport(Protocol):
         """The port as the user named it, for messages."""
         ...
 
+    @property
+    def patience(self) -> float:
+        """By how much time-outs are longer than on a real board: 1, and more in an emulator."""
+        ...
+
     def read(self, timeout: float) -> bytes:
         """What has arrived, waiting ``timeout`` seconds at most; b"" where nothing came.
 
