@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,6 +50,29 @@ def image(tmp_path: Path) -> Image:
 
 def connect(agent: FakeAgent) -> Transport:
     return open_serial(PortSpec(agent.path, "fake"))
+
+
+def patient(agent: FakeAgent) -> Client:
+    return Client(open_serial(PortSpec(agent.path, "fake", patience=10_000.0)))
+
+
+def test_a_patient_port_has_longer_for_the_first_frame_and_for_replies(agent: FakeAgent) -> None:
+    agent.talking.clear()
+    threading.Timer(0.5, agent.talking.set).start()
+    with patient(agent) as client:
+        client.wait_for_agent(timeout=0.01)
+        client.command(wire.VERB_PING, timeout=0.0005)
+
+
+def test_a_board_at_its_prompt_needs_no_patience(agent: FakeAgent) -> None:
+    agent.talking.clear()
+    later = threading.Timer(3.0, agent.talking.set)
+    with patient(agent) as client:
+        later.start()
+        os.write(agent.master, b"MicroPython v1.28.0 on 2026-04-06; Raspberry Pi Pico\r\n>>> ")
+        with pytest.raises(NoAgent, match="at its REPL"):
+            client.wait_for_agent(timeout=0.2)
+    later.cancel()
 
 
 def test_a_command_line_is_what_the_protocol_says() -> None:

@@ -20,6 +20,7 @@ from guesthouse.link.serial import open_serial
 
 SIM = Candidate("sim", "/dev/pts/7", "sim", "simulated")
 OTHER_SIM = Candidate("sim:other", "/dev/pts/8", "sim")
+PICO_SIM = Candidate("pico-sim", "/dev/pts/9", "pico-sim", "emulated Pico", 0x2E8A, 0x0005)
 PICO = Candidate("a0", "/dev/ttyACM0", "serial", "Board in FS mode", 0x2E8A, 0x0005)
 
 
@@ -97,6 +98,36 @@ def test_simulated_boards_are_found_by_name_or_say_how_to_start() -> None:
         find("sim", sims=[OTHER_SIM, Candidate("sim:third", "/dev/pts/9", "sim")])
 
 
+def test_the_emulated_pico_is_found_or_is_to_be_started() -> None:
+    running = find("pico-sim", sims=[SIM, PICO_SIM])
+    assert (running.url, running.name, running.kind) == ("/dev/pts/9", "pico-sim", "pico-sim")
+    assert find("/dev/null", sims=[Candidate("pico-sim", "/dev/null", "pico-sim")]) == PortSpec(
+        "/dev/null", "pico-sim", "pico-sim", running.patience
+    )
+    for port, sims in (
+        ("pico-sim", [SIM]),
+        ("pico-sim:fresh", [SIM]),
+        ("pico-sim:fresh", [PICO_SIM]),
+    ):
+        assert find(port, sims=sims) == PortSpec("", port, "pico-sim", running.patience)
+
+
+def test_only_an_emulated_board_is_waited_for_longer() -> None:
+    assert find("pico-sim").patience > 1
+    assert find("pico-sim", sims=[PICO_SIM]).patience > 1
+    assert find("sim", sims=[SIM]).patience == 1
+    assert find(None, ports=[PICO]).patience == 1
+
+
+def test_the_emulated_pico_counts_among_the_boards_but_is_no_sim() -> None:
+    assert find(None, sims=[PICO_SIM]).name == "pico-sim"
+    assert find("sim", sims=[OTHER_SIM, PICO_SIM]).name == "sim:other"
+    with pytest.raises(PortError, match="no simulated board is running"):
+        find("sim", sims=[PICO_SIM])
+    with pytest.raises(PortError, match="2 boards, and none was named"):
+        find(None, sims=[SIM, PICO_SIM])
+
+
 def test_what_is_no_port_is_told_with_what_is(tmp_path: Path) -> None:
     with pytest.raises(PortError, match="'sampler' is no port") as caught:
         find("sampler", sims=[SIM])
@@ -105,8 +136,9 @@ def test_what_is_no_port_is_told_with_what_is(tmp_path: Path) -> None:
     with pytest.raises(PortError, match="there is no port") as caught:
         find(str(tmp_path / "tty"))
     assert caught.value.code is ExitCode.NO_BOARD
-    with pytest.raises(PortError, match="emulated Pico"):
-        find("pico-sim")
+    with pytest.raises(PortError, match="'pico-sim:lab' is no port") as caught:
+        find("pico-sim:lab")
+    assert "pico-sim:fresh" in caught.value.hint
 
 
 def test_a_port_is_owned_by_one_and_carries_every_byte(line: str) -> None:

