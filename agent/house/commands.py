@@ -3,16 +3,8 @@
 import json
 import struct
 
-from . import admission, deploy, wire
+from . import modules, wire
 from .image import BadImage
-
-_STATE_NAMES = {}
-_REASON_NAMES = {}
-for _name in dir(wire):
-    if _name.startswith("STATE_"):
-        _STATE_NAMES[getattr(wire, _name)] = _name[6:].lower().replace("_", "-")
-    elif _name.startswith("REASON_"):
-        _REASON_NAMES[getattr(wire, _name)] = _name[7:].lower().replace("_", "-")
 
 _SETTABLE = (
     "cpu_max_us",
@@ -33,6 +25,20 @@ _WHY_ROOM = 300
 _LOGS_ROOM = 800
 _TEXT_ROOM = 200
 _FILL_MAX = 900  # bytes of padding in the answer to a ping
+
+
+# Why a command could not be carried out: its status and its answer.
+class Failed(Exception):
+    def __init__(self, status, error, hint):
+        self.status = status
+        self.answer = {"error": error, "hint": hint}
+
+
+# What wire.py calls a number: "no-main" for REASON_NO_MAIN. Looked up each time, because a table
+# would take 2 kB.
+def _name(prefix, number):
+    names = [n for n, v in wire.__dict__.items() if v == number and n.startswith(prefix)]
+    return names[0][len(prefix) :].lower().replace("_", "-")
 
 
 # The text, cut so that its JSON has at most `room` bytes: a quote counts twice, a control
@@ -60,7 +66,7 @@ class Commands:
         self.kernel = kernel
         self.store = store
         self.identity = identity  # what HELLO answers, but for what changes
-        self.deploy = deploy.Deploy(store)
+        self.deploy = None  # the one under way; its module is loaded for as long
         self.images = 0
         self.verbs = {
             wire.VERB_HELLO: self.hello,
@@ -91,7 +97,7 @@ class Commands:
             }
         try:
             return wire.STATUS_OK, action(body) or {}
-        except deploy.Failed as failed:
+        except Failed as failed:
             return failed.status, failed.answer
         except (KeyError, TypeError) as error:
             return wire.STATUS_BAD_VALUE, {
@@ -104,7 +110,7 @@ class Commands:
         instance = self.kernel.lifecycle.find(name)
         if instance is None:
             there = ", ".join([i.name for i in self.kernel.instances])
-            raise deploy.Failed(
+            raise Failed(
                 wire.STATUS_NO_SUCH_GUEST,
                 "no guest named %s" % name,
                 "on this board: "
@@ -144,7 +150,7 @@ class Commands:
     # --- guests ---
 
     def answer(self, instance):
-        return {"instance": instance.name, "state": _STATE_NAMES[instance.state]}
+        return {"instance": instance.name, "state": _name("STATE_", instance.state)}
 
     def start(self, body):
         instance = self.instance(body)
@@ -199,9 +205,7 @@ class Commands:
             if key not in _SETTABLE or not (
                 isinstance(value, int) and value > 0 or value is None and key in _MAY_BE_NONE
             ):
-                raise deploy.Failed(
-                    wire.STATUS_BAD_VALUE, "%s cannot be set to %r" % (key, value), ""
-                )
+                raise Failed(wire.STATUS_BAD_VALUE, "%s cannot be set to %r" % (key, value), "")
             spec[key] = value
         self.admit(spec, instance)
         now = self.kernel.port.ticks_ms()
@@ -220,9 +224,12 @@ class Commands:
     # Raises Failed unless `spec` fits beside everything but `instance`.
     def admit(self, spec, instance):
         others = [i.spec for i in self.kernel.instances if i is not instance]
+        from . import admission
+
         refusal = admission.refuse(spec, others, self.heap())
+        modules.drop(admission)
         if refusal is not None:
-            raise deploy.Failed(wire.STATUS_REFUSED, *refusal)
+            raise Failed(wire.STATUS_REFUSED, *refusal)
 
     def why(self, body):
         instance = self.instance(body)
@@ -237,8 +244,8 @@ class Commands:
         lines.reverse()
         return {
             "name": instance.name,
-            "state": _STATE_NAMES[instance.state],
-            "reason": _REASON_NAMES[instance.last_reason or instance.reason],
+            "state": _name("STATE_", instance.state),
+            "reason": _name("REASON_", instance.last_reason or instance.reason),
             "where": _fit(instance.last_where, _TEXT_ROOM),
             "what": _fit(instance.last_what, _TEXT_ROOM),
             "at_s": instance.last_s if instance.last_reason else instance.moved_s,
@@ -264,34 +271,54 @@ class Commands:
     # --- deploy ---
 
     def begin(self, body):
+        self.end_deploy()
+        from . import deploy
+
+        self.deploy = deploy.Deploy(self.store)
         self.deploy.begin(body["image"], body["digest"], body["size"])
 
+    def under_way(self):
+        if self.deploy is None:
+            raise Failed(wire.STATUS_WRONG_STATE, "no deploy is under way", "begin it again")
+        return self.deploy
+
+    def end_deploy(self):
+        if self.deploy is not None:
+            self.deploy.abort()
+            self.deploy = None
+            from . import deploy
+
+            modules.drop(deploy)
+
     def file(self, body):
-        self.deploy.file(body["path"], body["size"], body["sha"])
+        self.under_way().file(body["path"], body["size"], body["sha"])
 
     def put(self, body):
-        return {"got": self.deploy.put(struct.unpack_from("<I", body)[0], memoryview(body)[4:])}
+        offset = struct.unpack_from("<I", body)[0]
+        return {"got": self.under_way().put(offset, memoryview(body)[4:])}
 
     def abort(self, body):
-        self.deploy.abort()
+        self.end_deploy()
         self.store.sweep()
 
     def commit(self, body):
         lifecycle = self.kernel.lifecycle
-        under_way = self.deploy
+        under_way = self.under_way()
         under_way.check_complete()
         name = under_way.name
         # Look before the switch: an image that does not fit leaves the old one running.
-        candidate = self.read(name, under_way.folder)
+        candidate = self.read(under_way)
         old = lifecycle.find(name)
         self.admit(candidate.spec, old)
         if old is None and len(self.kernel.instances) >= self.kernel.capacity:
-            raise deploy.Failed(
+            raise Failed(
                 wire.STATUS_REFUSED,
                 "the board holds %d guests at most" % self.kernel.capacity,
                 "remove one with guesthouse rm",
             )
         under_way.commit()
+        under_way = None
+        self.end_deploy()
         if old is not None:
             lifecycle.remove(old)
         self.store.sweep()
@@ -300,14 +327,12 @@ class Commands:
             lifecycle.start(instance, wire.REASON_DEPLOYED)
         return self.answer(instance)
 
-    # The image that a folder of the store holds.
-    def read(self, name, folder):
+    # The image that a deploy has brought.
+    def read(self, under_way):
         try:
-            return self.store.read(name, folder, self.deploy.digest, 0)
+            return self.store.read(under_way.name, under_way.folder, under_way.digest, 0)
         except BadImage as error:
-            raise deploy.Failed(
-                wire.STATUS_BAD_VALUE, str(error), "deploy it with guesthouse deploy"
-            )
+            raise Failed(wire.STATUS_BAD_VALUE, str(error), "deploy it with guesthouse deploy")
 
     # Makes the instance of an installed image. Raises BadImage.
     def install(self, name):

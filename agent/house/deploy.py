@@ -1,4 +1,5 @@
 # Deploy: an image's files over the link, beside the old version, then one rename.
+# In memory only while a deploy is under way: commands.py loads it and lets go of it.
 
 import binascii
 import hashlib
@@ -6,15 +7,10 @@ import hashlib
 from micropython import const
 
 from . import wire
+from .commands import Failed
 from .image import make_folders, remove_tree
 
 _FILES = const(64)
-
-
-class Failed(Exception):
-    def __init__(self, status, error, hint):
-        self.status = status
-        self.answer = {"error": error, "hint": hint}
 
 
 class Deploy:

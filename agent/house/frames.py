@@ -19,7 +19,7 @@ from array import array
 
 from micropython import const
 
-from .heapmap import HeapUnknown, find_heap
+from . import modules
 from .wire import AGENT
 
 OWNERS = 16
@@ -30,6 +30,29 @@ NOBODY = 0  # owns the free blocks
 # for code that reads words.
 OWNERS_PAD = 4
 _ALIGN = const(8)  # the sync compares this many table bytes at a time
+WORDS_PER_BLOCK = 4
+
+
+class HeapUnknown(Exception):
+    pass
+
+
+# Addresses unless said otherwise: `table` of 2 bits a block with `length` bytes,
+# `pool` to `end` with blocks of `block` bytes, the word with the table's length,
+# the word with the lowest table byte that may be free (behind it the one with the
+# highest block in use), and the word that counts blocks handed out.
+class Layout:
+    def __init__(self, port, table, length, pool, end, length_word, low_word, clock_word):
+        self.port = port
+        self.block = WORDS_PER_BLOCK * port.WORD
+        self.table = table
+        self.length = length
+        self.pool = pool
+        self.end = end
+        self.length_word = length_word
+        self.low_word = low_word
+        self.high_word = low_word + port.WORD
+        self.clock_word = clock_word
 
 
 # What both twins share: they differ in _setup() and in how the table is walked.
@@ -156,7 +179,13 @@ def exact_table(port, owners=OWNERS, sync=None):
     if port is None:
         raise HeapUnknown("no access to the heap on this port")
     twin = twin_named(sync)
-    return twin.Table(find_heap(port, twin.scan), owners)
+    from . import heapmap
+
+    try:
+        layout = heapmap.find_heap(port, twin.scan)
+    finally:
+        modules.drop(heapmap)
+    return twin.Table(layout, owners)
 
 
 # The module that walks the table: "viper", "plain", or None for the fastest that this

@@ -3,12 +3,16 @@
 # Stock firmware offers no way to ask. The words lie at other addresses in every
 # build, so they are searched for each time, and nothing is believed that the
 # self-test has not shown with objects of known size.
+#
+# This module is needed once, at boot: frames.py lets go of it.
 
 import gc
 import sys
 
 from micropython import const
 from uctypes import addressof
+
+from .frames import HeapUnknown, Layout, WORDS_PER_BLOCK
 
 FREE = const(0)
 HEAD = const(1)
@@ -28,29 +32,6 @@ _AFTER_POOL = const(4)
 _CLOCK_RANGE = const(2048)
 # Two thresholds to recognise the word by, in blocks.
 _MARKS = (0x12345, 0x23456)
-_WORDS_PER_BLOCK = const(4)
-
-
-class HeapUnknown(Exception):
-    pass
-
-
-# Addresses unless said otherwise: `table` of 2 bits a block with `length` bytes,
-# `pool` to `end` with blocks of `block` bytes, the word with the table's length,
-# the word with the lowest table byte that may be free (behind it the one with the
-# highest block in use), and the word that counts blocks handed out.
-class Layout:
-    def __init__(self, port, table, length, pool, end, length_word, low_word, clock_word):
-        self.port = port
-        self.block = _WORDS_PER_BLOCK * port.WORD
-        self.table = table
-        self.length = length
-        self.pool = pool
-        self.end = end
-        self.length_word = length_word
-        self.low_word = low_word
-        self.high_word = low_word + port.WORD
-        self.clock_word = clock_word
 
 
 # The layout of this interpreter's heap, tested; raises HeapUnknown with the reason.
@@ -64,7 +45,7 @@ def find_heap(port, scan):
     except OSError:
         regions = ()
     for low, high in regions:
-        area = scan(port, low, high, probe, 4 * _WORDS_PER_BLOCK * word)
+        area = scan(port, low, high, probe, 4 * WORDS_PER_BLOCK * word)
         if area:
             break
     else:
@@ -73,7 +54,7 @@ def find_heap(port, scan):
     first = _POOL
     pool = port.read(area + first * word)
     end = port.read(area + (first + 1) * word)
-    if end - pool != 4 * length * _WORDS_PER_BLOCK * word:
+    if end - pool != 4 * length * WORDS_PER_BLOCK * word:
         first = _POOL_NEWER
         pool = end
         end = port.read(area + (first + 1) * word)
@@ -95,7 +76,7 @@ def find_heap(port, scan):
 # its word shows itself; the allocation clock is the word before it.
 def _find_clock(port, low, high):
     word = port.WORD
-    block = _WORDS_PER_BLOCK * word
+    block = WORDS_PER_BLOCK * word
     candidates = list(range(low, min(low + _CLOCK_RANGE, high - word + 1), word))
     before = gc.threshold()
     try:

@@ -25,7 +25,7 @@ class Instance:
         self.image = image
         self.index = index
         self.name = "%s.%d" % (image.name, index)
-        self.spec = spec = dict(image.spec)
+        self.spec = spec = image.spec  # changed as a whole only
         self.state = wire.STATE_STOPPED
         self.reason = wire.REASON_DEPLOYED
         self.limit = Limit(spec["cpu_max_us"], spec["cpu_period_us"] // 1000, now)

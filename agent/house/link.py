@@ -11,13 +11,14 @@ from .clock import TICKS_MASK
 
 _CTRL_C = const(3)
 _NEWLINE = const(10)
+_PIECE = const(64)  # bytes that are read at once
 
 
 class Link:
     def __init__(self, kernel, commands):
         self.kernel = kernel
         self.handle = commands.handle  # (verb, body) -> (status, dict)
-        self.buf = bytearray(wire.COMMAND_LINE_MAX)
+        self.buf = bytearray(_PIECE)
         self.line = bytearray(wire.COMMAND_LINE_MAX)
         self.used = -1  # bytes of the line under way, -1 outside of one
         self.commands = 0

@@ -29,6 +29,15 @@ def leave(instance):
         _sort_out(instance)
 
 
+# Lets go of a module of the agent's that is needed seldom; its next import loads it anew. Not in a
+# slice: the count is the one that the next slice begins with.
+def drop(module):
+    package, name = module.__name__.rsplit(".", 1)
+    del _modules[module.__name__]
+    delattr(_modules[package], name)
+    _known[0] = len(_modules)
+
+
 def _sort_out(instance):
     folder = instance.image.folder + "/"
     own = instance.modules

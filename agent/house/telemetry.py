@@ -25,11 +25,8 @@ class Telemetry:
         self.port = port
         self.clock = clock
         self.boot_id = boot_id
-        self.state = Ring(96)
-        self.summary = Ring(64)
-        self.text = Ring(96)
-        self.trace_ring = Ring(64)
-        self.rings = (self.state, self.summary, self.text, self.trace_ring)
+        self.rings = tuple([Ring(capacity) for capacity in port.RINGS])
+        self.state, self.summary, self.text, self.trace_ring = self.rings
         self.trace = False
         self.next = 0  # number of the next record sent
         self.ref = 0  # of the last event that has texts

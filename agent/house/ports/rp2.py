@@ -13,10 +13,13 @@ import uctypes
 from machine import mem32
 from micropython import const
 
+from house import modules
+
 NAME = "rp2"  # of the board, where nobody says another
 ROOT = ""  # the folder of images and data: the root of the file system
 HEAP_RESERVE = 16 * 1024  # bytes that stay free for the agent between slices
 LOG_TAIL = 256  # bytes of last log lines kept for each guest
+RINGS = (48, 48, 32, 32)  # records that wait for the line: states, summaries, texts, slices
 LOAD_MAX_US = 2000000  # time a module body may take, its compilation too, where nothing is said
 TICKS_MASK = 0x3FFFFFFF
 
@@ -117,8 +120,7 @@ def start():
     from . import rp2_alarm
 
     _handler = rp2_alarm.make(uctypes.addressof(STATE), _TIMER, _ALARM, _ACKNOWLEDGE)
-    del sys.modules[rp2_alarm.__name__]
-    del rp2_alarm
+    modules.drop(rp2_alarm)
     renew()
     # A function in machine code is an object of type, number of arguments, code.
     code = mem32[id(_handler) + 8] & 0xFFFFFFFF

@@ -25,6 +25,7 @@ ROOT = "."
 CPU_SLEEPS = True  # cpu_us() stands still while the agent waits
 HEAP_RESERVE = 64 * 1024  # bytes that stay free for the agent between slices
 LOG_TAIL = 2048  # bytes of last log lines kept for each guest
+RINGS = (96, 64, 96, 64)  # records that wait for the line: states, summaries, texts, slices
 LOAD_MAX_US = 20000  # CPU time a module body may take where the manifest says nothing
 
 ticks_ms = time.ticks_ms
