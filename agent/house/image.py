@@ -17,7 +17,7 @@ class Image:
         self.name = name
         self.folder = folder
         self.digest = digest  # hex SHA-256
-        self.spec = spec  # guest.json
+        self.spec = spec  # what the agent reads of guest.json; its values are shared, never set
 
 
 # The file names of a folder; an absent folder has none.
@@ -100,7 +100,9 @@ class Store:
         missing = [k for k in _KEYS if k not in spec]
         if missing:
             raise BadImage("%s/guest.json lacks %s: deploy it again" % (name, ", ".join(missing)))
-        return Image(ident, name, path, digest, spec)
+        kept = {k: spec[k] for k in _KEYS}
+        kept["version"] = spec.get("version", "")
+        return Image(ident, name, path, digest, kept)
 
     # Makes the folder the current version of the image.
     def switch(self, name, folder, digest):

@@ -124,7 +124,7 @@ class Summary:
         telemetry.say(
             instance.id,
             wire.TEXT_VERSION,
-            "%s %s" % (spec.get("version", ""), instance.image.digest),
+            "%s %s" % (spec["version"], instance.image.digest),
             0,
             ring,
         )
