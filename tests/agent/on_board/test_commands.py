@@ -5,9 +5,11 @@ import hashlib
 import json
 import os
 import struct
+import sys
 
+import house
 from board import _SPEC, Board
-from house import wire
+from house import modules, wire
 from house.image import exists
 
 _MAIN = """\
@@ -341,3 +343,48 @@ def test_installed_guests_start_at_boot():
     assert states[0][0] == "g.0" and states[0][1] != wire.STATE_STOPPED
     assert states[1] == ("h.0", wire.STATE_STOPPED)
     host.board.close()
+
+
+def test_what_is_needed_seldom_is_not_kept_in_memory():
+    host = Host()
+    host.deploy("g", _files())
+    assert host.send(wire.VERB_SET, {"g": "g", "weight": 50})[0] == 0
+    assert host.deploy("g", _files(mem_max=10**9))[0] == wire.STATUS_REFUSED
+    assert host.send(wire.VERB_ABORT)[0] == 0
+    for name in ("heapmap", "scan_viper", "deploy", "admission"):
+        assert "house." + name not in sys.modules, name
+        assert not hasattr(house, name), name
+    host.board.close()
+
+
+def test_a_chunk_without_a_deploy_is_refused_in_words():
+    host = Host()
+    chunk = struct.pack("<I", 0) + b"x"
+    assert host.send(wire.VERB_PUT, chunk)[0] == wire.STATUS_WRONG_STATE
+    host.deploy("g", _files())
+    status, answer = host.send(wire.VERB_PUT, chunk)
+    assert status == wire.STATUS_WRONG_STATE and "no deploy" in answer["error"], answer
+    assert host.send(wire.VERB_COMMIT, {})[0] == wire.STATUS_WRONG_STATE
+    host.board.close()
+
+
+# The count of modules is how a slice that imported something is told from one that did not.
+def test_a_module_of_the_agents_that_went_hides_none_of_a_guests():
+    class Guest:
+        pass
+
+    guest = Guest()
+    guest.image = Guest()
+    guest.image.folder = "/nowhere/g-1"
+    guest.modules = {}
+    helper = Guest()
+    helper.__file__ = "/nowhere/g-1/helper.py"
+    from house import admission
+
+    modules.enter(guest)
+    modules.leave(guest)
+    modules.drop(admission)
+    modules.enter(guest)
+    sys.modules["helper"] = helper
+    modules.leave(guest)
+    assert "helper" not in sys.modules and guest.modules["helper"] is helper
