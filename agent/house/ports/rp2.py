@@ -19,7 +19,7 @@ NAME = "rp2"  # of the board, where nobody says another
 ROOT = ""  # the folder of images and data: the root of the file system
 HEAP_RESERVE = 16 * 1024  # bytes that stay free for the agent between slices
 LOG_TAIL = 256  # bytes of last log lines kept for each guest
-RINGS = (64, 48, 32, 32)  # records that wait for the line: states, summaries, texts, slices
+RINGS = (64, 48, 48, 32)  # records that wait for the line: states, summaries, texts, slices
 LOAD_MAX_US = 2000000  # time a module body may take, its compilation too, where nothing is said
 TICKS_MASK = 0x3FFFFFFF
 
