@@ -5,9 +5,10 @@
 
 import _thread
 import builtins
+import micropython
 import sys
 
-from . import guest, wire
+from . import guest, loop, wire
 from .image import exists, make_folders
 
 _LINE_MAX = 200  # bytes of a printed line that are kept
@@ -29,6 +30,24 @@ class _NoThreads:
         raise RuntimeError("a guest has no threads: use asyncio tasks")
 
 
+# What guests get for `import micropython`: the module itself, but for schedule(). The VM runs a
+# scheduled callback between any two jumps, and the next jump may be the agent's, where nothing
+# bounds it. A guest's callback runs in a slice of its own instead.
+class _Micropython:
+    def __init__(self, current):
+        self._current = current
+
+    def __getattr__(self, name):
+        return getattr(micropython, name)
+
+    def schedule(self, function, argument):
+        instance = self._current[0]
+        if instance is None:
+            micropython.schedule(function, argument)
+        else:
+            instance.queue.push(loop.new_task(loop.Call(function, argument)))
+
+
 class Hooks:
     # `current` is a list whose item 0 is the instance that runs, None in the agent.
     def __init__(self, current, telemetry, root):
@@ -42,6 +61,7 @@ class Hooks:
         builtins.input = self.input
         guest.publish = self.publish
         sys.modules["_thread"] = _NoThreads  # type: ignore[assignment]
+        sys.modules["micropython"] = _Micropython(self.current)  # type: ignore[assignment]
 
     def remove(self):
         builtins.print = _print
@@ -49,6 +69,7 @@ class Hooks:
         builtins.input = _input
         guest.publish = guest.nowhere
         sys.modules["_thread"] = _thread
+        sys.modules["micropython"] = micropython
 
     # --- print: lines for the guest's log ---
 

@@ -248,6 +248,7 @@ class Lifecycle:
     def end(self, instance, state, reason, a=0, b=0, c=0, follow=True):
         kernel = self.kernel
         kernel.schedule.take(instance)
+        instance.log.mend()
         if instance.partial:
             kernel.hooks.line(instance, instance.partial)
         kernel.hooks.close_files(instance)

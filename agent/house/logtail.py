@@ -11,12 +11,14 @@ class LogTail:
         self.used = 0
         self.first = 0  # number of the oldest line kept
         self.next = 0  # number of the next line
+        self.torn = False  # a guest was stopped in the middle of add()
 
     # Adds a line (bytes without line end, at most 255).
     def add(self, line):
         size = self.size
         line = line[: min(255, size - 1)]
         n = len(line)
+        self.torn = True
         while self.used + n + 1 > size:
             old = self.data[self.start] + 1
             self.start = (self.start + old) % size
@@ -30,6 +32,14 @@ class LogTail:
         self.data[: n - fits] = line[fits:]
         self.used += n + 1
         self.next += 1
+        self.torn = False
+
+    # Empties a log that a kill left half written: nothing in it can be trusted.
+    def mend(self):
+        if self.torn:
+            self.start = self.used = 0
+            self.first = self.next
+            self.torn = False
 
     # The lines from number `number` on: (number of the first one returned, the lines as str).
     def lines(self, number):

@@ -118,6 +118,17 @@ class Poll(Errand):
         raise StopIteration
 
 
+# A callback that a guest scheduled.
+class Call(Errand):
+    def __init__(self, function, argument):
+        self.function = function
+        self.argument = argument
+
+    def send(self, _):
+        self.function(self.argument)
+        raise StopIteration
+
+
 # Cancels a guest's main task, so that it can tidy up before it stops.
 class Cancel(Errand):
     def __init__(self, main):

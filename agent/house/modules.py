@@ -8,7 +8,7 @@ import sys
 
 _modules = sys.modules
 _Module = type(sys)
-STAND_INS = ("gc", "_thread")  # the agent's own, in the place of modules
+STAND_INS = ("gc", "_thread", "micropython")  # the agent's own, in the place of modules
 _path = sys.path
 _path.insert(0, "")
 _known = [len(_modules)]  # how many modules were there when somebody last looked

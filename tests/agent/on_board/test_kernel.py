@@ -642,6 +642,42 @@ def main():
     board.close()
 
 
+_SCHEDULER = """
+import asyncio, micropython
+from micropython import const
+_N = const(3)
+@micropython.native
+def twice(n):
+    return n + n
+def callback(n):
+    print("called", twice(n))
+    %s
+async def main():
+    micropython.schedule(callback, _N)
+    await asyncio.sleep_ms(20)
+    print("on")
+"""
+
+
+def test_a_scheduled_callback_runs_in_a_slice_of_its_guest():
+    end, guest = _ended(_SCHEDULER % "pass")
+    assert end[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED), end
+    assert guest.log.lines(0)[1] == ["called 6", "on"]
+
+
+def test_a_scheduled_callback_that_hangs_is_stopped():
+    board = Board()
+    other = board.guest("other", _TICKER)
+    guest = board.guest("g", _SCHEDULER % "while True: pass")
+    end = board.end(guest)
+    assert end[:2] == (wire.STATE_KILLED, wire.REASON_OVERRUN), end
+    assert " in callback" in end[5], end
+    slices = other.slices
+    board.run(60)
+    assert other.slices > slices + 3
+    board.close()
+
+
 def test_input_is_refused_with_words():
     end, _ = _ended("input('name? ')\n")
     assert end[:2] == (wire.STATE_FAILED, wire.REASON_EXCEPTION) and "no console" in end[6], end

@@ -188,6 +188,21 @@ def test_the_log_keeps_the_last_lines():
     assert log.lines(99) == (50, [])
 
 
+def test_a_log_that_a_kill_tore_is_emptied_and_goes_on():
+    log = LogTail(64)
+    for i in range(20):
+        log.add(b"line %d" % i)
+    try:
+        log.add([0, 1, 2, "stopped here"])  # fails after the oldest lines went
+    except Exception:  # whichever the interpreter chooses
+        pass
+    assert log.torn
+    log.mend()
+    assert log.lines(0) == (20, [])
+    log.add(b"again")
+    assert log.lines(0) == (20, ["again"])
+
+
 def test_a_line_larger_than_the_log_is_kept_in_part():
     log = LogTail(32)
     log.add(b"z" * 200)
