@@ -1,5 +1,7 @@
 # An instance: one running copy of an image, with its quotas, accounts and counters.
 
+import binascii
+
 from micropython import const
 
 from . import wire
@@ -25,6 +27,8 @@ class Instance:
         self.image = image
         self.index = index
         self.name = "%s.%d" % (image.name, index)
+        # Names it in a register that survives a reset; ids are given anew at each boot.
+        self.tag = (binascii.crc32(self.name.encode()) & 0x3FFFFFFF) or 1
         self.spec = spec = image.spec  # changed as a whole only
         self.state = wire.STATE_STOPPED
         self.reason = wire.REASON_DEPLOYED

@@ -170,7 +170,7 @@ class Kernel:
         try:
             try:
                 try:
-                    port.arm(limit_us, wall, cpu)
+                    port.arm(limit_us, wall, cpu, instance.tag)
                     if thrown is None:
                         result = coroutine.send(None)
                     else:
@@ -237,7 +237,7 @@ class Kernel:
         try:
             try:
                 try:
-                    port.arm(_ASK_US, billing.wall, billing.cpu)
+                    port.arm(_ASK_US, billing.wall, billing.cpu, instance.tag)
                     result = function(argument)
                 finally:
                     armed[0] = 0

@@ -82,7 +82,9 @@ def _find_slot():
 
 SLOT = _find_slot()
 # Shared with the interrupt handler; see rp2_alarm.py for the words.
-STATE = array.array("I", [0, SLOT, 0, 0])
+STATE = array.array("I", [0, SLOT, 0, 0, 0, 0])
+HOLD = const(4)  # a word of STATE: not 0 while nothing may be delivered
+_TAG = const(5)
 
 _handler = None
 _old_vector = 0
@@ -147,13 +149,15 @@ def stop():
     _handler = None
 
 
-# Starts the countdown of a slice. viper: a deadline on the 32-bit timer is no small int.
+# Starts the countdown of a slice of the instance `tag`. viper: a deadline on the 32-bit timer
+# is no small int.
 @micropython.viper
-def arm(limit_us: int, wall, cpu):
+def arm(limit_us: int, wall, cpu, tag: int):
     timer = ptr32(_TIMER)
     state = ptr32(STATE)
     if limit_us < _SHORTEST_US:
         limit_us = _SHORTEST_US
+    state[_TAG] = tag
     deadline = (int(timer[_NOW_WORD]) + limit_us) | 1
     state[0] = deadline
     timer[_ALARM_WORD] = deadline
@@ -257,7 +261,7 @@ def self_test():
     try:
         try:
             try:
-                arm(2000, 0, 0)
+                arm(2000, 0, 0, 0)
                 _spin()
             finally:
                 STATE[0] = 0

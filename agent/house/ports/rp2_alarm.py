@@ -15,6 +15,8 @@ DEADLINE = const(0)  # of the running slice on the 32-bit timer, 0: disarmed
 SLOT = const(1)  # address of the VM's pending exception
 EXCEPTION = const(2)  # address of the exception object
 DELIVERED = const(3)
+HOLD = const(4)  # not 0 while nothing may be delivered: a file-system call is under way
+TAG = const(5)  # which instance runs, for whoever has to say so after a reset
 
 # Registers of a timer, as bytes behind its base; INTR lies elsewhere on each chip.
 ALARM0 = const(0x10)
@@ -49,12 +51,16 @@ def handler():
     ldr(r4, [r3, %d])
     sub(r5, r4, r2)
     bmi(EARLY)
+    ldr(r2, [r1, 16])
+    cmp(r2, 0)
+    bne(HELD)
     ldr(r2, [r1, 8])
     ldr(r5, [r1, 4])
     str(r2, [r5, 0])
     ldr(r2, [r1, 12])
     add(r2, 1)
     str(r2, [r1, 12])
+    label(HELD)
     mov(r5, %d)
     and_(r2, r5)
     add(r2, %d)

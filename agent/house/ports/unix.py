@@ -8,6 +8,7 @@ from micropython import const
 
 # What the kernel asks of a port, beside the line below. STATE[0] is 0 while disarmed.
 from .unix_timer import (  # noqa: F401
+    HOLD,
     STATE,
     arm,
     cpu_us,

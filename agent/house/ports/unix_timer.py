@@ -74,7 +74,9 @@ _FD = const(8)  # /proc/thread-self/schedstat, 0 where the kernel has none
 _NOISE = const(9)
 _FORGIVEN = const(10)  # us of this slice in sleeps that no signal ends
 _STALLED = const(11)  # 1 where this slice was begun anew because the machine stood still
-STATE = array.array("I", [0] * 9 + [0x2F6E2B1, 0, 0])
+HOLD = const(12)  # not 0 while nothing may be delivered: a file-system call is under way
+TAG = const(13)  # which instance runs, for whoever has to say so after a reset
+STATE = array.array("I", [0] * 9 + [0x2F6E2B1, 0, 0, 0, 0])
 _schedule = micropython.schedule
 
 _now = array.array("q", [0, 0])  # timespec for the agent
@@ -106,6 +108,9 @@ def _pursue(_):
     p = ptr32(STATE)
     if p[_ARMED] == 0:
         return
+    if p[HOLD]:
+        _schedule(_pursue, 0)
+        return
     r = (int(p[_NOISE]) * 1103515245 + 12345) & 0x7FFFFFFF
     p[_NOISE] = r
     if r & 0x10000:
@@ -125,8 +130,8 @@ def _pursue(_):
 @micropython.viper
 def _on_timer(sig):
     p = ptr32(STATE)
-    if p[_ARMED] == 0:
-        return
+    if p[_ARMED] == 0 or p[HOLD]:
+        return  # the interval comes back
     limit = int(p[_LIMIT])
     _clock_gettime(_CLOCK_THREAD_CPU, _now_h)
     t = ptr32(_now_h)
@@ -244,9 +249,10 @@ def cpu_us() -> int:
     return int(t[0]) * 1000000 + int(t[2]) // 1000
 
 
-# Starts the countdown of a slice that began at these readings of the clocks.
-def arm(limit_us, wall, cpu):
+# Starts the countdown of a slice of the instance `tag` that began at these readings of the clocks.
+def arm(limit_us, wall, cpu, tag):
     s = STATE
+    s[TAG] = tag
     s[_LIMIT] = limit_us
     s[_FORGIVEN] = 0
     s[_STALLED] = 0
@@ -296,7 +302,7 @@ def self_test():
     try:
         try:
             try:
-                arm(2000, ticks_us(), cpu_us())
+                arm(2000, ticks_us(), cpu_us(), 0)
                 _spin()
             finally:
                 STATE[_ARMED] = 0
