@@ -16,7 +16,7 @@ help:
 
 setup: $(READY)
 
-$(READY): pyproject.toml tools/setup.sh tools/setup_env.py
+$(READY): pyproject.toml tools/setup.sh tools/setup_env.py $(wildcard boards/*/board.toml)
 	@PYTHON="$(PYTHON)" sh tools/setup.sh
 
 demo: $(READY)
@@ -35,7 +35,7 @@ types: $(READY)
 	$(BIN)/mypy
 
 agent-types: $(READY)
-	$(BIN)/mypy --config-file agent/mypy.ini
+	$(BIN)/python tools/check_agent.py
 
 layers: $(READY)
 	$(BIN)/lint-imports --no-cache --no-logo

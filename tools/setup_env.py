@@ -54,7 +54,7 @@ def main() -> int:
 def _key() -> str:
     """Changes whenever the environment has to be brought up to date."""
     digest = hashlib.sha256(str(TOP).encode())  # an editable install knows where it is
-    for file in (TOP / "pyproject.toml", Path(__file__)):
+    for file in (TOP / "pyproject.toml", Path(__file__), *_profiles()):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 
@@ -128,11 +128,18 @@ def _venv_hint() -> str:
 
 
 def _install() -> None:
-    project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))
     _say("installing Guesthouse and its tools into .venv (about 70 MB the first time)")
     _pip("install", "--editable", f"{TOP}[dev]")
+    # The types of each board's MicroPython replace the standard library's in the agent's check:
+    # they must not be importable beside the host's.
     shutil.rmtree(TYPINGS, ignore_errors=True)
-    _pip("install", "--no-compile", "--target", TYPINGS, *project["tool"]["guesthouse"]["stubs"])
+    for profile in _profiles():
+        stubs = tomllib.loads(profile.read_text(encoding="utf-8"))["stubs"]
+        _pip("install", "--no-compile", "--target", TYPINGS / profile.parent.name, stubs)
+
+
+def _profiles() -> list[Path]:
+    return sorted(TOP.glob("boards/*/board.toml"))
 
 
 def _pip(*arguments: str | Path, program: list[str | Path] | None = None) -> None:
