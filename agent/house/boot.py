@@ -24,6 +24,7 @@ VERSION = "0.1.0"
 def mechanisms(port, table):
     return [
         ("preemption", port.self_test()),
+        ("file-calls", port.hold_files()),
         ("frame-table", None if table.exact else table.reason),
     ]
 

@@ -30,15 +30,20 @@ class _NoThreads:
         raise RuntimeError("a guest has no threads: use asyncio tasks")
 
 
-# What guests get for `import micropython`: the module itself, but for schedule(). The VM runs a
+# What guests get for `import micropython`: the module itself, but for two functions. The VM runs a
 # scheduled callback between any two jumps, and the next jump may be the agent's, where nothing
-# bounds it. A guest's callback runs in a slice of its own instead.
+# bounds it: a guest's callback runs in a slice of its own instead. Ctrl-C is the agent's, for which
+# it is a byte like any other: raised as an exception it would cut file-system calls in the middle.
 class _Micropython:
     def __init__(self, current):
         self._current = current
 
     def __getattr__(self, name):
         return getattr(micropython, name)
+
+    def kbd_intr(self, char):
+        if self._current[0] is None:
+            micropython.kbd_intr(char)
 
     def schedule(self, function, argument):
         instance = self._current[0]

@@ -49,6 +49,7 @@ def test_a_real_board_is_told_whole_and_its_crashed_guest_with_the_line(
     assert told["agent"]
     assert told["mechanisms"] == {
         "preemption": {"ok": True, "reason": ""},
+        "file-calls": {"ok": True, "reason": ""},
         "frame-table": {"ok": True, "reason": ""},
     }
     assert 0 < told["ram_free"] < told["ram_total"] <= 4 << 20

@@ -89,6 +89,7 @@ _TAG = const(5)
 _handler = None
 _old_vector = 0
 _exception = None
+_held = ()  # where file systems call the flash driver; see rp2_flash.py
 
 
 # A fresh exception object for the next kill; the old one carries the last kill's traceback.
@@ -140,6 +141,7 @@ def start():
 # Gives the alarm back.
 def stop():
     global _handler
+    _release_files()
     if _handler is None:
         return
     STATE[0] = 0
@@ -147,6 +149,28 @@ def stop():
     mem32[_TIMER + _ENABLE + 0x3000] = 1 << _ALARM  # clears the bits
     mem32[(mem32[_VTOR] & 0xFFFFFFFF) + 4 * (_FIRST_VECTOR + _ALARM)] = _old_vector
     _handler = None
+
+
+# Sees to it that no file-system call is cut in the middle. Returns None or why not.
+def hold_files():
+    global _held
+    if not _held:
+        from . import rp2_flash
+
+        _held = rp2_flash.install(uctypes.addressof(STATE), _TIMER + 4 * _NOW_WORD)
+        modules.drop(rp2_flash)
+    return None if _held else "no file system on the flash was found"
+
+
+# Lets the file systems call the driver again.
+def _release_files():
+    global _held
+    if _held:
+        from . import rp2_flash
+
+        rp2_flash.remove(_held)
+        modules.drop(rp2_flash)
+    _held = ()
 
 
 # Starts the countdown of a slice of the instance `tag`. viper: a deadline on the 32-bit timer
@@ -158,6 +182,7 @@ def arm(limit_us: int, wall, cpu, tag: int):
     if limit_us < _SHORTEST_US:
         limit_us = _SHORTEST_US
     state[_TAG] = tag
+    state[HOLD] = 0
     deadline = (int(timer[_NOW_WORD]) + limit_us) | 1
     state[0] = deadline
     timer[_ALARM_WORD] = deadline

@@ -28,6 +28,10 @@ _MEANS = {
         "a guest that never gives way cannot be stopped on this firmware",
         "use an official MicroPython image, or one of another version",
     ),
+    "file-calls": (
+        "a guest that is ended while it writes a file may leave the file system damaged",
+        "use an official MicroPython image with its files on the board's own flash",
+    ),
     "frame-table": (
         "memory figures are estimates on this firmware, and memory.max is not exact",
         "use an official MicroPython image where memory limits must hold to the block",
