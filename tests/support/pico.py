@@ -11,6 +11,7 @@ from mpremote.transport_serial import SerialTransport
 
 PATIENCE_S = 60  # for things that happen, however slow the machine is
 _TRY_S = 5
+_PROMPT_S = 2
 
 
 @contextlib.contextmanager
@@ -21,9 +22,14 @@ def repl(path: str) -> Iterator[SerialTransport]:
     """
     end = time.monotonic() + PATIENCE_S
     while True:
-        transport = SerialTransport(path, exclusive=True)
+        transport = SerialTransport(path, exclusive=True, timeout=_PROMPT_S)
         try:
+            # An agent that runs leaves for the prompt, and loses what is sent behind the Ctrl-C.
+            transport.serial.write(b"\r\x03")
+            transport.serial.read_until(b">>> ")
+            transport.serial.timeout = _TRY_S  # of a pty mpremote reads without looking before
             transport.enter_raw_repl(soft_reset=False, timeout_overall=_TRY_S)
+            transport.serial.timeout = PATIENCE_S
         except TransportError:
             transport.close()
             if time.monotonic() > end:

@@ -1,0 +1,1 @@
+"""Putting the agent on a board: what goes there, and the ways it gets there."""
