@@ -120,6 +120,13 @@ def pack(segments: Sequence[Segment], family: int) -> bytes:
     return bytes(blocks)
 
 
+def preamble(content: bytes) -> bytes:
+    """The block before an RP2350's image that works around its erratum; b"" where there is none."""
+    first = content[:_BLOCK]
+    is_one = len(first) == _BLOCK and _HEADER.unpack_from(first)[7] == ABSOLUTE
+    return first if is_one else b""
+
+
 def _take_block(
     block: bytes, number: int, pages: dict[int, list[Segment]], totals: dict[int, int]
 ) -> None:

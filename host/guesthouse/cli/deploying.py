@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from guesthouse.cli.connect import open_board
 from guesthouse.cli.logs import LogReader
 from guesthouse.cli.options import add_quota_options, quota_options
+from guesthouse.cli.progress import ProgressLine
 from guesthouse.cli.verbs import Verbs, print_json, print_text, say
 from guesthouse.core import wire
 from guesthouse.core.errors import ExitCode
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int | None:
     _load(args, args.program, options)
     with open_board(args) as client:
         image = _load(args, args.program, options, client)
-        done = _deploy(client, image, start=True, quiet=args.json)
+        done = send_image(client, image, start=True, quiet=args.json)
         if args.detach or args.json:
             _tell(args, [done])
             return None
@@ -94,7 +94,7 @@ def deploy_(args: argparse.Namespace) -> None:
     with open_board(args) as client:
         for folder in args.folder:
             image = _load(args, folder, options, client)
-            done.append(_deploy(client, image, start=not args.no_start, quiet=args.json))
+            done.append(send_image(client, image, start=not args.no_start, quiet=args.json))
     _tell(args, done)
 
 
@@ -121,25 +121,12 @@ def _load(
     return image
 
 
-def _deploy(client: Client, image: Image, *, start: bool, quiet: bool) -> Deployed:
+def send_image(client: Client, image: Image, *, start: bool, quiet: bool) -> Deployed:
+    """Deploy ``image``; in a terminal a line shows how far it is, unless ``quiet``."""
     from guesthouse.link.deploy import deploy
 
-    live = not quiet and sys.stderr.isatty()
-    shown = 0.0
-
-    def progress(done: int, total: int, path: str) -> None:
-        nonlocal shown
-        now = time.monotonic()
-        if live and (now - shown > 0.1 or done == total):
-            shown = now
-            text = f"{image.name}: {fmt_bytes(done)} of {fmt_bytes(total)}  {path}"
-            print(f"\r{text[:78]:<78}", end="", file=sys.stderr, flush=True)
-
-    try:
-        return deploy(client, image, start=start, progress=progress)
-    finally:
-        if live:
-            print(f"\r{'':<78}\r", end="", file=sys.stderr, flush=True)
+    with ProgressLine(image.name, quiet=quiet) as line:
+        return deploy(client, image, start=start, progress=line.show)
 
 
 def _tell(args: argparse.Namespace, done: list[Deployed]) -> None:

@@ -65,7 +65,7 @@ def _stranger(
             return "old-agent", GuesthouseError(
                 f"the agent on {spec.name} is older than this guesthouse: it speaks version "
                 f"{version} of the protocol, not {wire.VERSION}",
-                "install the agent anew on the board",
+                "put this one on the board: guesthouse flash",
                 ExitCode.NO_BOARD,
             )
         return "new-agent", GuesthouseError(

@@ -18,7 +18,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from guesthouse.cli import boards, capture, control, deploying, doctor, logs, new, show, watch
+from guesthouse.cli import (
+    boards,
+    capture,
+    control,
+    deploying,
+    doctor,
+    flashing,
+    logs,
+    new,
+    show,
+    watch,
+)
 from guesthouse.cli.verbs import Verbs
 from guesthouse.core.errors import ExitCode, GuesthouseError
 
@@ -95,7 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-p", "--port", metavar="PORT", help="the board to talk to (see below)")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = Verbs(parser.add_subparsers(title="verbs", metavar="VERB", parser_class=_Parser))
-    for module in (boards, doctor, new, deploying, show, watch, logs, control, capture):
+    for module in (boards, doctor, flashing, new, deploying, show, watch, logs, control, capture):
         module.register(verbs)
     for name in OPTIONAL:
         if importlib.util.find_spec(name) is not None:

@@ -14,7 +14,7 @@ from guesthouse.core.errors import ExitCode, GuesthouseError
 from guesthouse.install.package import BoardFile
 
 # What MicroPython's rp2 port mounts its flash with (ports/rp2/modules/_boot.py, extmod/vfs_lfs.c).
-_BLOCK = 4096
+BLOCK = 4096  # bytes that are erased at once
 _PROGRAM = 256
 _READ = 32
 _LOOKAHEAD = 32
@@ -46,14 +46,13 @@ class Place:
 
 def find_place(firmware: Firmware) -> Place:
     """Where ``firmware`` says that its file system is. Raises GuesthouseError where it does not."""
-    image = firmware.image()
-    data = bytes(image.flash(max(each.address + len(each.data) for each in image.segments) - _BASE))
+    data = firmware.image().segments[0].data  # the file system of an image of ours is behind it
     at = data.find(struct.pack("<I", _MARK), 0, _SEARCHED)
     found = None
     if at >= 0:
         with contextlib.suppress(struct.error):
             found = _block_device(data, at)
-    if found is None or not 0 < len(data) <= found.begin or found.size % _BLOCK or not found.size:
+    if found is None or not 0 < len(data) <= found.begin or found.size % BLOCK or not found.size:
         raise GuesthouseError(
             f"{firmware.path} does not say where its file system is",
             "use an official MicroPython, or flash the board itself: guesthouse flash -p PORT",
@@ -83,8 +82,8 @@ def filesystem_image(files: Iterable[BoardFile], size: int) -> bytes:
     from littlefs.errors import LittleFSError
 
     system = LittleFS(
-        block_size=_BLOCK,
-        block_count=size // _BLOCK,
+        block_size=BLOCK,
+        block_count=size // BLOCK,
         prog_size=_PROGRAM,
         read_size=_READ,
         lookahead_size=_LOOKAHEAD,

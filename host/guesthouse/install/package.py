@@ -57,14 +57,15 @@ class Package:
         """Bytes of all files."""
         return sum(len(file.data) for file in self.files)
 
-    def manifest(self, kept: Sequence[str] = ()) -> BoardFile:
-        """What the board is told of its files; ``kept`` are the user's, see Manifest."""
+    def manifest(self, kept: Iterable[str] = (), gone: Iterable[str] = ()) -> BoardFile:
+        """What the board is told of its files; ``kept`` and ``gone`` as in Manifest."""
         lines = [
             _FORMAT,
             f"agent {self.version}",
             f"target {self.target.port} {self.target.arch} {self.target.mpy}",
             *(f"file {file.crc32} {file.sha256} {file.path}" for file in self.files),
             *(f"kept {path}" for path in kept),
+            *(f"gone {path}" for path in gone),
         ]
         return BoardFile(MANIFEST, "".join(f"{line}\n" for line in lines).encode())
 
@@ -75,15 +76,17 @@ class Package:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a board's manifest says: SHA-256 (hex) by path, and which files of the user's are kept.
+    """What a board's manifest says: SHA-256 (hex) by path.
 
-    A kept file has its old path with BESIDE behind it.
+    ``kept`` are the names of the user's files that were in the way, ``gone`` paths of older agents'
+    files: a flash that was cut may have left them.
     """
 
     version: str
     target: Target
     files: dict[str, str]
     kept: tuple[str, ...]
+    gone: tuple[str, ...]
 
 
 def parse_manifest(text: str) -> Manifest | None:
@@ -91,7 +94,8 @@ def parse_manifest(text: str) -> Manifest | None:
     lines = text.splitlines()
     if not lines or lines[0] != _FORMAT:
         return None
-    version, target, files, kept = "", Target("", "", ""), {}, []
+    version, target, files = "", Target("", "", ""), {}
+    kept, gone = [], []
     for line in lines[1:]:
         match line.split(" "):
             case ["agent", version]:
@@ -102,9 +106,11 @@ def parse_manifest(text: str) -> Manifest | None:
                 files[path] = sha256
             case ["kept", path]:
                 kept.append(path)
+            case ["gone", path]:
+                gone.append(path)
             case _:
                 return None
-    return Manifest(version, target, files, tuple(kept))
+    return Manifest(version, target, files, tuple(kept), tuple(gone))
 
 
 def build_package(target: Target, source: Path | None = None) -> Package:

@@ -202,7 +202,7 @@ def _line(seen: Examination) -> list[Finding]:
             Finding(
                 "problem",
                 "the agent is older than this guesthouse: it leaves out what is asked of it",
-                "install the agent anew",
+                "put this one on the board: guesthouse flash",
             )
         )
     return found

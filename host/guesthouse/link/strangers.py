@@ -16,9 +16,10 @@ _PROBES = ((0x2E8A, 0x0004), (0x2E8A, 0x000C))
 _PICO_SDK = ((0x2E8A, 0x0009), (0x2E8A, 0x000A))
 _ADAFRUIT = 0x239A
 
-_INSTALL = "install MicroPython {} or later on it, then the agent"
+_INSTALL = "install MicroPython {} or later on it, then the agent: guesthouse flash"
 _BANNER = re.compile(r"MicroPython v?(\d+)\.(\d+)\S*")
 _CIRCUIT = re.compile(r"(?:Adafruit )?CircuitPython (\d+\.\S+)")
+_CANNOT_START = re.compile(r"Guesthouse's agent cannot start: ([^\r\n]*)")
 _CANNOT = re.compile(r"this firmware cannot stop a guest: ([^\r\n]*)")
 
 
@@ -27,7 +28,7 @@ class Stranger:
     """``kind`` for programs, ``what`` it is (its subject is "it"), ``do``: what to do about it.
 
     The kinds: silent, noise, program, repl, micropython, old-micropython, circuitpython,
-    unfit-firmware, crashed-agent, debug-probe.
+    unfit-firmware, damaged-agent, crashed-agent, debug-probe.
     """
 
     kind: str
@@ -59,7 +60,8 @@ def identify(console: bytes, usb: Candidate | None = None, damaged: int = 0) -> 
     return Stranger(
         "silent",
         "it is silent",
-        "reset the board, or put the agent on it; `guesthouse sim` starts a simulated board",
+        "reset the board, or put the agent on it with `guesthouse flash`; `guesthouse sim` starts "
+        "a simulated board",
     )
 
 
@@ -78,6 +80,10 @@ def _by_text(text: str) -> Stranger | None:
             f"the agent has looked at this firmware and left: it cannot stop a guest ({found[1]})",
             f"{install}: an official image, or one of another version",
         )
+    if found := _CANNOT_START.search(text):
+        return Stranger(
+            "damaged-agent", f"its agent cannot start: {found[1]}", "run guesthouse flash again"
+        )
     if "Traceback (most recent call last)" in text and "house/" in text:
         return Stranger(
             "crashed-agent",
@@ -95,19 +101,19 @@ def _by_text(text: str) -> Stranger | None:
         return Stranger(
             "repl",
             "the board is at its REPL (>>>)",
-            "start the agent there, or put it on the board",
+            "put the agent on it with: guesthouse flash",
         )
     if text.endswith(">") and "raw REPL; CTRL-B to exit" in text:
         return Stranger(
             "repl",
             "the board is at its raw REPL, where a tool has left it",
-            "reset the board; if the agent is on it, it starts",
+            "reset the board; guesthouse flash puts the agent on it if it has none",
         )
     if banners or "MPY: soft reboot" in text:
         return Stranger(
             "micropython",
             "it runs MicroPython, and no agent in it",
-            "put the agent on the board, or start it there",
+            "put the agent on it with: guesthouse flash",
         )
     return None
 
@@ -134,7 +140,7 @@ def _by_usb(usb: Candidate | None) -> Stranger | None:
             "micropython",
             "by its USB ids it runs MicroPython, and no agent is heard: it may wait at its REPL, "
             "or a program of its own runs",
-            "put the agent on the board; if it is there, reset the board",
+            "put the agent on it with guesthouse flash; if it is there, reset the board",
         )
     if ids in _PICO_SDK:
         return Stranger(

@@ -1,0 +1,323 @@
+"""Flashing an emulated Pico: real firmware, the real REPL, cables pulled and power cut.
+
+The pieces that are cut belong to a small package: what is tried is how it gets there, and the
+board's real main.py. The agent itself is flashed once, and mended once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import random
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import serial
+
+from guesthouse.board import picosim, processes, uf2
+from guesthouse.board.firmware import Firmware, read_firmware
+from guesthouse.cli.main import main
+from guesthouse.core.assets import agent_dir
+from guesthouse.core.errors import ExitCode, GuesthouseError
+from guesthouse.install.board import ReplBoard
+from guesthouse.install.filesystem import find_place, flash_image
+from guesthouse.install.flash import Flashed, flash_board, unflash_board
+from guesthouse.install.package import BoardFile, Package, build_package
+from guesthouse.install.repl import BoardError, Repl
+from guesthouse.install.target import target_of_family
+from guesthouse.link.ports import PortSpec
+from guesthouse.link.transport import PortLost
+from tests.support.pico import PATIENCE_S, run
+
+pytestmark = pytest.mark.skipif(platform.system() != "Linux", reason="these boards need Linux")
+
+USERS = b"print('mine')\n"
+SEED = 20
+
+
+def small(folder: Path, version: str, firmware: Firmware) -> Package:
+    """A package that prints the version of each of its two modules."""
+    house = folder / version / "house"
+    (house / "ports").mkdir(parents=True)
+    (house / "__init__.py").write_text("")
+    (house / "boot.py").write_text(f'VERSION = "{version}"\n')
+    (house / "more.py").write_text(f'VERSION = "{version}"\n')
+    source = "from house import boot, more\nprint('whole', boot.VERSION, more.VERSION)\n"
+    (house.parent / "main.py").write_text(source)
+    shutil.copy(agent_dir() / "board_main.py", house.parent)
+    target = target_of_family(firmware.family)
+    assert target is not None
+    return build_package(target, house.parent)
+
+
+@pytest.fixture(scope="module")
+def old(firmware: Firmware, tmp_path_factory: pytest.TempPathFactory) -> Package:
+    return small(tmp_path_factory.mktemp("old"), "1.0", firmware)
+
+
+@pytest.fixture(scope="module")
+def new(firmware: Firmware, tmp_path_factory: pytest.TempPathFactory) -> Package:
+    return small(tmp_path_factory.mktemp("new"), "2.0", firmware)
+
+
+def port(board: picosim.SimBoard) -> PortSpec:
+    return PortSpec(board.path, "pico-sim", "pico-sim", 10.0)
+
+
+def flash(
+    board: picosim.SimBoard, what: Package, after: Callable[[Repl], None] | None = None
+) -> Flashed:
+    """Flash ``what``; ``after`` is called with every piece that is on the board."""
+    with Repl(port(board)) as repl:
+        seen = (lambda *_: after(repl)) if after else (lambda *_: None)
+        return flash_board(ReplBoard(repl), seen, lambda _: what)
+
+
+def started(board: picosim.SimBoard) -> str:
+    """What the board prints when it starts anew, up to its prompt."""
+    with Repl(port(board)) as repl:
+        repl.restart()
+    with serial.Serial(board.path, timeout=PATIENCE_S, exclusive=True) as line:
+        return str(line.read_until(b">>> ").decode())
+
+
+def image(firmware: Firmware, *packages: Package, files: tuple[BoardFile, ...] = ()) -> bytes:
+    everything = [file for one in packages for file in one.everything()]
+    return flash_image(firmware, [*everything, *files], picosim.FLASH_SIZE)
+
+
+@pytest.fixture(scope="module")
+def board(firmware: Firmware, old: Package) -> Iterator[picosim.SimBoard]:
+    """A board with the old package and a file of the user's."""
+    flashed = image(firmware, old, files=(BoardFile("notes.txt", b"n"),))
+    with picosim.private_board(firmware=firmware, flash=flashed) as one:
+        yield one
+
+
+def test_a_board_gets_what_changed_and_is_given_back(
+    firmware: Firmware, old: Package, new: Package
+) -> None:
+    mine = image(firmware, files=(BoardFile("main.py", USERS),))
+    with picosim.private_board(firmware=firmware, flash=mine) as board:
+        done = flash(board, old)
+        assert (len(done.sent), done.kept) == (5, ("main.py.before-guesthouse",))
+        assert "whole 1.0 1.0" in started(board)
+        done = flash(board, new)
+        assert set(done.sent) == {"lib/house/boot.mpy", "lib/house/more.mpy"}
+        assert "whole 2.0 2.0" in started(board)
+        assert flash(board, new).sent == ()
+        with Repl(port(board)) as repl:
+            unflash_board(ReplBoard(repl), keep_guests=False, may_remove=lambda: None)
+        assert "mine" in started(board)
+        assert run(board.path, "import os; print(os.listdir())") == "['main.py']"
+
+
+def pulls(number: int) -> list[int]:
+    """After how many pieces the cable is pulled."""
+    return random.Random(SEED).sample(range(1, 8), min(number, 7)) + [
+        random.Random(SEED + one).randrange(1, 8) for one in range(number - 7)
+    ]
+
+
+def pull_the_cable(board: picosim.SimBoard, what: Package, other: Package, after: int) -> None:
+    left = after
+
+    def pull(repl: Repl) -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            repl._transport.serial.close()
+
+    with contextlib.suppress(PortLost):
+        flash(board, what, pull)
+    said = started(board)
+    assert "whole 1.0 1.0" in said or "whole 2.0 2.0" in said
+    flash(board, what)
+    assert f"whole {what.version} {what.version}" in started(board)
+    flash(board, other)
+
+
+@pytest.mark.parametrize("after", pulls(3))
+def test_a_pulled_cable_leaves_the_old_agent_and_the_next_flash_goes_on(
+    board: picosim.SimBoard, old: Package, new: Package, after: int
+) -> None:
+    pull_the_cable(board, new, old, after)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("after", pulls(50))
+def test_a_pulled_cable_fifty_times(
+    board: picosim.SimBoard, old: Package, new: Package, after: int
+) -> None:
+    pull_the_cable(board, new, old, after)
+
+
+def cuts(number: int) -> list[int]:
+    """At which write to the flash the power is cut."""
+    return [random.Random(SEED + one).randrange(1, WRITES + 1) for one in range(number)]
+
+
+WRITES = 24
+
+
+def cut_the_power(firmware: Firmware, old: Package, new: Package, cut_at: int) -> None:
+    flashed = image(firmware, old)
+    with picosim.private_board(firmware=firmware, flash=flashed, cut_at=cut_at) as board:
+        with contextlib.suppress(GuesthouseError):
+            flash(board, new)
+        end = time.monotonic() + PATIENCE_S
+        while not (now := picosim.refresh(board)) or now.restarts != 1 or now.status != "running":
+            assert time.monotonic() < end, "the power was not cut: WRITES is too many"
+            time.sleep(0.1)
+        said = started(board)
+        assert "whole 1.0 1.0" in said or "whole 2.0 2.0" in said
+        flash(board, new)
+        assert "whole 2.0 2.0" in started(board)
+
+
+@pytest.mark.parametrize("cut_at", cuts(3))
+def test_power_cut_during_a_flash_leaves_one_agent_whole(
+    firmware: Firmware, old: Package, new: Package, cut_at: int
+) -> None:
+    cut_the_power(firmware, old, new, cut_at)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("cut_at", cuts(50))
+def test_power_cut_during_a_flash_fifty_times(
+    firmware: Firmware, old: Package, new: Package, cut_at: int
+) -> None:
+    cut_the_power(firmware, old, new, cut_at)
+
+
+def test_a_flash_that_fills_up_under_way_says_so(board: picosim.SimBoard, old: Package) -> None:
+    with Repl(port(board)) as repl, pytest.raises(BoardError, match="is full") as caught:
+        on_board = ReplBoard(repl)
+        on_board.stage([BoardFile("a", b"1")], lambda *_: None)
+        repl.run("def digest(path): raise OSError(28)")  # ENOSPC, whenever it comes
+        on_board.stage([BoardFile("b", b"1")], lambda *_: None)
+    assert caught.value.code == ExitCode.REFUSED
+    assert run(board.path, "import os; print('b' in os.listdir())") == "False"
+    assert "whole" in started(board)
+
+
+def test_a_damaged_agent_leaves_the_repl_says_so_and_is_mended(
+    firmware: Firmware,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    monkeypatch.delenv("GUESTHOUSE_PORT", raising=False)
+    target = target_of_family(firmware.family)
+    assert target is not None
+    files = {file.path: file for file in build_package(target).everything()}
+    damaged = bytearray(files["lib/house/kernel.mpy"].data)
+    damaged[-200] ^= 0x10
+    files["lib/house/kernel.mpy"] = BoardFile("lib/house/kernel.mpy", bytes(damaged))
+    content = flash_image(firmware, files.values(), picosim.FLASH_SIZE)
+    file = processes.folder_of("pico-sim", picosim.NAME) / "root" / picosim.FLASH_FILE
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    picosim.start(firmware=firmware)
+    try:
+        assert main(["-p", "pico-sim", "doctor", "--json"]) == ExitCode.NO_BOARD
+        seen = json.loads(capsys.readouterr().out)
+        assert seen["found"] == "damaged-agent"
+        assert "kernel.mpy is damaged" in seen["findings"][0]["what"]
+        assert run(picosim.require().path, "print(6 * 7)") == "42"
+        assert main(["-p", "pico-sim", "flash", "--json"]) == ExitCode.OK
+        done = json.loads(capsys.readouterr().out)
+        assert done["sent"] == ["lib/house/kernel.mpy"]
+        assert done["unchanged"] == len(files) - 2
+    finally:
+        picosim.stop()
+
+
+@pytest.mark.soak
+def test_the_agent_goes_to_a_blank_board_with_a_guest_and_comes_off_again(
+    firmware: Firmware,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("GUESTHOUSE_PORT", raising=False)
+    guest = tmp_path / "hello"
+    guest.mkdir()
+    (guest / "main.py").write_text("async def main():\n    print('hello')\n")
+    try:
+        words = ["-p", "pico-sim:fresh", "flash", "--json", "--guest", str(guest)]
+        assert main([*words, "--firmware", str(firmware.path)]) == ExitCode.OK
+        done = json.loads(capsys.readouterr().out)
+        assert [one["instance"] for one in done["guests"]] == ["hello.0"]
+        assert main(["-p", "pico-sim", "unflash"]) == ExitCode.USAGE
+        assert "--keep-guests or --yes" in capsys.readouterr().err
+        assert main(["-p", "pico-sim", "unflash", "--yes"]) == ExitCode.OK
+        assert run(picosim.require().path, "import os; print(os.listdir())") == "[]"
+    finally:
+        picosim.stop()
+
+
+def test_one_image_for_drag_and_drop_starts_with_agent_and_guest(
+    firmware: Firmware, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guest = tmp_path / "hello"
+    guest.mkdir()
+    (guest / "main.py").write_text("async def main():\n    print('hello')\n")
+    out = tmp_path / "all.uf2"
+    words = ["flash", "--uf2", str(out), "--guest", str(guest), "--json"]
+    assert main([*words, "--firmware", str(firmware.path)]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["guests"] == ["hello"]
+    made = read_firmware(out, "named")
+    assert made.version == firmware.version
+    assert find_place(made) == find_place(firmware)
+    with picosim.private_board(
+        firmware=made, flash=bytes(made.image().flash(picosim.FLASH_SIZE))
+    ) as board:
+        from guesthouse.link.client import Client
+        from guesthouse.link.serial import open_serial
+
+        with Client(open_serial(port(board))) as client:
+            client.hello()
+            client.wait_for_summary()
+            assert client.instance("hello").name == "hello.0"
+
+
+def drive(folder: Path, board: str) -> Path:
+    folder.mkdir()
+    (folder / "INFO_UF2.TXT").write_text(
+        f"UF2 Bootloader v3.0\r\nModel: Raspberry Pi\r\nBoard-ID: {board}\r\n"
+    )
+    return folder
+
+
+def test_bootsel_copies_the_image_to_the_drive_and_refuses_another_chip(
+    firmware: Firmware,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from guesthouse.install import drag
+
+    monkeypatch.setattr(drag, "_GONE_S", 0.0)
+    pico, pico2 = drive(tmp_path / "pico", "RPI-RP2"), drive(tmp_path / "pico2", "RP2350")
+    words = ["flash", "--bootsel", "--firmware", str(firmware.path)]
+    assert main([*words, "--drive", str(pico)]) == ExitCode.USAGE  # nobody to ask
+    assert "All files on the RPI-RP2" in capsys.readouterr().err
+    assert main([*words, "--drive", str(pico), "--yes"]) == ExitCode.OK
+    written = uf2.read(pico / "guesthouse.uf2")
+    assert written.segments[0] == firmware.image().segments[0]
+    assert len(written.segments) > len(firmware.image().segments)
+    assert main([*words, "--drive", str(pico2), "--yes"]) == ExitCode.USAGE
+    assert "is a RP2350, and the firmware is for the RP2040" in capsys.readouterr().err
+    monkeypatch.setattr(drag, "_mounted", lambda: [pico, pico2, tmp_path])
+    assert main([*words, "--yes"]) == ExitCode.USAGE
+    assert "choose with --drive" in capsys.readouterr().err
+    monkeypatch.setattr(drag, "_mounted", list)
+    assert main([*words, "--yes"]) == ExitCode.NO_BOARD
+    assert "hold its BOOTSEL button" in capsys.readouterr().err
