@@ -1,4 +1,4 @@
-# Runs on the board while `guesthouse flash` is at work, which sends it to the raw REPL and calls it.
+# Runs on the board during `guesthouse flash`, which sends it to the raw REPL and calls it.
 # Paths are relative to the root, where the REPL is after a soft reset.
 
 import binascii

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from guesthouse.link.ports import PortSpec
 
 
+_FIRST_START_S = 15.0  # the board resets, boots, checks its files and loads them
+
+
 def register(verbs: Verbs) -> None:
     """Add the verbs of this module."""
     parser = verbs.add(
@@ -120,7 +123,7 @@ def _start(args: argparse.Namespace, spec: PortSpec, images: list[Image]) -> lis
     from guesthouse.link.serial import open_serial
 
     with Client(open_serial(spec), usb=lambda: usb_of(spec)) as client:
-        client.wait_for_agent()
+        client.wait_for_agent(_FIRST_START_S)
         if images:
             client.hello()
         return [send_image(client, image, start=True, quiet=args.json) for image in images]

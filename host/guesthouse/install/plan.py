@@ -79,7 +79,7 @@ def make_plan(package: Package, content: Content) -> Plan:
             if _is_ours(path) and path.endswith(STAGED) and path.removesuffix(STAGED) not in staged
         ),
         keep={path: name for path, name in keep.items() if name not in there},
-        remove=tuple(path for path in sorted({*gone, *in_the_way} - wanted.keys()) if path in there),
+        remove=tuple(sorted(({*gone, *in_the_way} - wanted.keys()) & there.keys())),
     )
 
 
