@@ -39,25 +39,26 @@ def walk(folder):
 # Prints what is there: the agent's files and those of the root folder with their hashes.
 def look():
     finish()
-    files = [[path, size, digest(path)] for path, size in walk(_FOLDER)]
-    folders = []
+    files = [[path, digest(path)] for path, _ in walk(_FOLDER)]
     for entry in os.ilistdir():
-        if entry[1] & 0x4000:
-            folders.append(entry[0])
-        else:
-            path = entry[0]
-            files.append([path, entry[3], digest(path) if path.startswith("main.py") else ""])
+        path = entry[0]
+        if not entry[1] & 0x4000:
+            files.append([path, digest(path) if path.startswith("main.py") else ""])
     try:
         with open(_MANIFEST) as f:
             manifest = f.read()
     except OSError:
         manifest = ""
+    try:
+        images = os.listdir("images")
+    except OSError:
+        images = []
     fs = os.statvfs("")
     print(
         json.dumps(
             {
                 "files": files,
-                "folders": folders,
+                "images": images,
                 "manifest": manifest,
                 "block": fs[0],
                 "free": fs[0] * fs[3],

@@ -53,7 +53,9 @@ class FakeBoard:
         text = self.files.get(MANIFEST, b"").decode()
         return Content(
             hashes={path: hashlib.sha256(data).hexdigest() for path, data in self.files.items()},
-            folders=tuple(sorted({path.split("/")[0] for path in self.files if "/" in path})),
+            images=tuple(
+                sorted({path.split("/")[1] for path in self.files if path.startswith("images/")})
+            ),
             manifest=parse_manifest(text),
             block=4096,
             free=self.free,

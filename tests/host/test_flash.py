@@ -143,9 +143,9 @@ def test_the_users_main_py_is_kept_and_given_back() -> None:
     assert done.boot_py
     flash(board, NEW)  # a second flash keeps its own main.py of the first for nobody
     assert board.files["main.py.before-guesthouse"] == USERS
-    board.files |= {"images/blink.ref": b"{}", "data/blink/log": b"x"}
+    board.files |= {"images/blink.ref": b"{}", "data/blink/log": b"x", "data/mine.csv": b"m"}
     unflash(board)
-    assert board.files == before
+    assert board.files == before | {"data/mine.csv": b"m"}
 
 
 def test_unflash_can_leave_guests_and_can_be_repeated_at_every_step() -> None:
@@ -190,7 +190,7 @@ def test_source_that_would_be_imported_before_the_package_is_put_aside() -> None
 def test_guests_are_removed_only_when_that_was_allowed() -> None:
     board = FakeBoard()
     flash(board, NEW)
-    board.files["data/blink/log"] = b"x"
+    board.files["images/blink.ref"] = b"{}"
 
     def no() -> None:
         raise GuesthouseError("no")
@@ -200,6 +200,13 @@ def test_guests_are_removed_only_when_that_was_allowed() -> None:
     assert board.starts() == "2.0"
     with pytest.raises(GuesthouseError, match="has no agent"):
         unflash(FakeBoard())
+
+
+def test_a_folder_of_the_users_that_the_agent_would_sweep_is_not_touched() -> None:
+    board = FakeBoard({"images/logo.bmp": b"BM"})
+    with pytest.raises(GuesthouseError, match="folder /images of your own"):
+        flash(board, NEW)
+    assert board.steps == 0
 
 
 def test_a_full_flash_is_refused_before_anything_is_written() -> None:

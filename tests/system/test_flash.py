@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import platform
 import random
 import shutil
@@ -321,3 +322,19 @@ def test_bootsel_copies_the_image_to_the_drive_and_refuses_another_chip(
     monkeypatch.setattr(drag, "_mounted", list)
     assert main([*words, "--yes"]) == ExitCode.NO_BOARD
     assert "hold its BOOTSEL button" in capsys.readouterr().err
+
+
+def test_a_port_without_a_board_is_told_from_one_that_is_busy(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    master, slave = os.openpty()
+    try:
+        path = os.ttyname(slave)
+        assert main(["-p", path, "flash"]) == ExitCode.NO_BOARD
+        assert "no MicroPython answers" in capsys.readouterr().err
+        with serial.Serial(path, exclusive=True):
+            assert main(["-p", path, "flash"]) == ExitCode.BUSY
+        assert "is held by" in capsys.readouterr().err
+    finally:
+        os.close(master)
+        os.close(slave)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from guesthouse.board.firmware import Firmware
     from guesthouse.guests.image import Image
     from guesthouse.install.flash import Flashed
-    from guesthouse.install.repl import Repl
     from guesthouse.link.deploy import Deployed
     from guesthouse.link.ports import PortSpec
 
@@ -37,7 +36,7 @@ def register(verbs: Verbs) -> None:
         epilog="Only what differs from what the board has is sent; an interrupted flash is run\n"
         "again and goes on. A main.py of yours is kept beside, and unflash gives it back.\n"
         "--uf2 and --bootsel make one image of firmware, agent and guests: it replaces all\n"
-        "files on a board.",
+        "files on a board, and takes the firmware that --firmware names.",
     )
     parser.add_argument(
         "--guest", metavar="FOLDER", type=Path, action="append", default=[], help="a guest as well"
@@ -255,7 +254,9 @@ def unflash(args: argparse.Namespace) -> None:
             done = unflash_board(
                 ReplBoard(repl),
                 keep_guests=args.keep_guests,
-                may_remove=lambda: _confirm_guests(args, repl),
+                may_remove=lambda: _confirm(
+                    args, "Guests and what they have written are removed.", "--keep-guests or --yes"
+                ),
             )
             repl.restart()
     except KeyboardInterrupt:
@@ -267,22 +268,14 @@ def unflash(args: argparse.Namespace) -> None:
                 "port": spec.name,
                 "removed": done.removed,
                 "restored": list(done.restored),
-                "guests_removed": bool(done.guests),
+                "guests": list(done.guests),
             }
         )
         return
-    guests = ", and guests with their data" if done.guests else ""
+    guests = f", and with their data {', '.join(done.guests)}" if done.guests else ""
     say(f"the agent is off {spec.name}: {_files(done.removed)} removed{guests}")
     for path in done.restored:
         say(f"your {path} is back")
-
-
-def _confirm_guests(args: argparse.Namespace, repl: Repl) -> None:
-    try:
-        _confirm(args, "Guests and what they have written are removed.", "--keep-guests or --yes")
-    except GuesthouseError:
-        repl.restart()  # nothing was done: it goes on as before
-        raise
 
 
 def _confirm(args: argparse.Namespace, what: str, options: str = "--yes") -> None:

@@ -48,14 +48,20 @@ class Identity:
 class Content:
     """What is on a board. ``hashes``: SHA-256 (hex) by path, "" where nobody asked for it.
 
-    ``folders`` are those of the root. ``block`` and ``free`` in bytes.
+    ``images`` are the names in the folder in which an agent keeps guests. ``block`` and ``free``
+    in bytes.
     """
 
     hashes: dict[str, str]
-    folders: tuple[str, ...]
+    images: tuple[str, ...]
     manifest: Manifest | None
     block: int
     free: int
+
+    @property
+    def guests(self) -> list[str]:
+        """The guests there are."""
+        return sorted(name[:-4] for name in self.images if name.endswith(".ref"))
 
 
 class Board(Protocol):
@@ -126,8 +132,8 @@ class ReplBoard:
     def look(self) -> Content:
         found = json.loads(self._call("look()", _LONG_S))
         return Content(
-            hashes={path: sha for path, _, sha in found["files"]},
-            folders=tuple(found["folders"]),
+            hashes=dict(found["files"]),
+            images=tuple(found["images"]),
             manifest=parse_manifest(found["manifest"]),
             block=found["block"],
             free=found["free"],

@@ -16,8 +16,10 @@ from guesthouse.install.package import BOOT, FOLDER, MANIFEST, Package, build_pa
 from guesthouse.install.plan import STAGED, Plan, make_plan, original, require_room
 from guesthouse.install.target import Target
 
-GUESTS = ("images", "data")  # folders of the root, where the agent keeps guests and their files
-_FOLDERS = (f"{FOLDER}/ports", FOLDER, "lib")
+# Folders of the root: an agent has them where it keeps guests, and what guests write.
+_IMAGES = "images"
+_DATA = "data"
+_FOLDERS = (f"{FOLDER}/ports", FOLDER, "lib", _IMAGES, _DATA)
 _SHOWN = 3
 
 
@@ -47,6 +49,12 @@ def flash_board(
     identity = board.identity()
     package = build(identity.target)
     content = board.look()
+    if content.manifest is None and content.images and not content.guests:
+        raise GuesthouseError(
+            f"{board.name} has a folder /{_IMAGES} of your own, where the agent would keep guests",
+            "rename it on the board, then flash it again",
+            ExitCode.REFUSED,
+        )
     plan = make_plan(package, content)
     if not plan.nothing_to_do:
         _check_room(board, plan, content)
@@ -83,7 +91,7 @@ def _check_room(board: Board, plan: Plan, content: Content) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Unflashed:
-    """What was done: files removed, files of the user's that are back, folders of guests gone."""
+    """What was done: files removed, files of the user's that are back, guests that are gone."""
 
     removed: int
     restored: tuple[str, ...]
@@ -107,9 +115,10 @@ def unflash_board(
             "guesthouse flash puts it on a board",
             ExitCode.REFUSED,
         )
-    guests = () if keep_guests else tuple(name for name in GUESTS if name in content.folders)
+    guests = [] if keep_guests else content.guests
     if guests:
         may_remove()
+    folders = [] if keep_guests else [_IMAGES, *(f"{_DATA}/{name}" for name in guests)]
     restored = [name for name in manifest.kept if name in content.hashes]
     # main.py first: from here on the board starts the user's program, or nothing.
     for name in sorted(restored, key=lambda one: original(one) != BOOT):
@@ -123,7 +132,7 @@ def unflash_board(
     ]
     stray = [path for path in content.hashes if path.endswith(STAGED) and path.startswith(FOLDER)]
     board.remove(sorted(ours, key=lambda path: path != BOOT))
-    board.remove([*stray, *(path for path in manifest.gone if path in content.hashes), *guests])
+    board.remove([*stray, *(path for path in manifest.gone if path in content.hashes), *folders])
     board.remove([MANIFEST])  # last: it says what there is to remove
     board.tidy(_FOLDERS)
-    return Unflashed(len(ours), tuple(map(original, restored)), guests)
+    return Unflashed(len(ours), tuple(map(original, restored)), tuple(guests))

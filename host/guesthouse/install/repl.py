@@ -158,7 +158,11 @@ class Repl:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Whatever ended the work: the board goes on with what it has.
+        if kind is not None and not issubclass(kind, PortLost):
+            with contextlib.suppress(GuesthouseError):
+                self.restart()
         self.close()
 
     @contextlib.contextmanager
