@@ -22,7 +22,7 @@ def digest(path):
     return str(binascii.hexlify(sha.digest()), "ascii")
 
 
-# (path, size) of every file in the folder and below.
+# The path of every file in the folder and below.
 def walk(folder):
     try:
         entries = list(os.ilistdir(folder))
@@ -33,13 +33,13 @@ def walk(folder):
         if entry[1] & 0x4000:
             yield from walk(path)
         else:
-            yield path, entry[3]
+            yield path
 
 
 # Prints what is there: the agent's files and those of the root folder with their hashes.
 def look():
     finish()
-    files = [[path, digest(path)] for path, _ in walk(_FOLDER)]
+    files = [[path, digest(path)] for path in walk(_FOLDER)]
     for entry in os.ilistdir():
         path = entry[0]
         if not entry[1] & 0x4000:
@@ -68,7 +68,7 @@ def look():
 
 
 def sizes():
-    print(json.dumps(list(walk(""))))
+    print(json.dumps([[path, os.stat(path)[6]] for path in walk("")]))
 
 
 def make_folders(path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
+from guesthouse.cli.main import main
 from guesthouse.core.assets import agent_dir
 from guesthouse.core.errors import ExitCode, GuesthouseError
 from guesthouse.install.board import Identity, fit
@@ -263,3 +265,34 @@ def test_a_manifest_that_is_damaged_counts_as_none(tmp_path: Path) -> None:
     assert parse_manifest(text.replace("guesthouse 1", "guesthouse 2")) is None
     assert parse_manifest(text.replace("file ", "fi\x00e ", 1)) is None
     assert parse_manifest("") is None
+
+
+class NoRepl(contextlib.nullcontext[None]):
+    """A board that lets itself be stopped."""
+
+    def __init__(self, spec: object) -> None:
+        super().__init__()
+
+
+def test_ctrl_c_says_how_the_board_is_and_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("guesthouse.install.repl.Repl", NoRepl)
+    monkeypatch.setattr("guesthouse.install.flash.flash_board", interrupted)
+    assert main(["-p", "/dev/null", "flash"]) == ExitCode.INTERRUPTED
+    said = capsys.readouterr().err
+    assert "/dev/null is as it was before; guesthouse flash, run again, goes on" in said
+
+
+def test_words_that_do_not_go_together_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["flash", "--uf2", str(tmp_path / "x.uf2")]) == ExitCode.USAGE
+    assert "name it with --firmware" in capsys.readouterr().err
+    assert main(["flash", "--drive", str(tmp_path)]) == ExitCode.USAGE
+    assert "add --bootsel" in capsys.readouterr().err
+    assert main(["flash", "--guest", str(tmp_path / "none")]) == ExitCode.USAGE
+    assert "no such file or folder" in capsys.readouterr().err

@@ -161,7 +161,11 @@ def test_a_pulled_cable_fifty_times(firmware: Firmware, old: Package, new: Packa
 
 def cuts(number: int) -> list[int]:
     """At which write to the flash the power is cut."""
-    return [random.Random(SEED + one).randrange(1, WRITES + 1) for one in range(number)]
+    chance = random.Random(SEED)
+    writes: list[int] = []
+    while len(writes) < number:
+        writes += chance.sample(range(1, WRITES + 1), WRITES)
+    return writes[:number]
 
 
 WRITES = 12  # that a flash of the new package makes, at least
@@ -288,6 +292,8 @@ def test_one_image_for_drag_and_drop_starts_with_agent_and_guest(
             client.hello()
             client.wait_for_summary()
             assert client.instance("hello").name == "hello.0"
+        with Repl(port(board)) as repl:  # the agent that runs gives way
+            assert repl.run("print(6 * 7)") == "42\r\n"
 
 
 def drive(folder: Path, board: str) -> Path:
