@@ -53,7 +53,7 @@ def look():
         images = os.listdir("images")
     except OSError:
         images = []
-    fs = os.statvfs("")
+    fs = os.statvfs("/")
     print(
         json.dumps(
             {

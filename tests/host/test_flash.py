@@ -21,6 +21,7 @@ from guesthouse.install.package import (
     parse_manifest,
 )
 from guesthouse.install.target import Target, target_of
+from guesthouse.link.ports import PortSpec
 from tests.host.fake_board import RP2040, FakeBoard, Pulled
 
 MAIN = (agent_dir() / "board_main.py").read_bytes()
@@ -296,3 +297,13 @@ def test_words_that_do_not_go_together_are_refused(
     assert "add --bootsel" in capsys.readouterr().err
     assert main(["flash", "--guest", str(tmp_path / "none")]) == ExitCode.USAGE
     assert "no such file or folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["flash", "unflash"])
+def test_a_simulated_board_has_its_agent_already(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sim = PortSpec("/dev/pts/7", "sim", "sim")
+    monkeypatch.setattr("guesthouse.cli.flashing.find_port", lambda args: sim)
+    assert main(["-p", "sim", verb]) == ExitCode.USAGE
+    assert "sim has the agent already" in capsys.readouterr().err

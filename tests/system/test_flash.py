@@ -7,11 +7,13 @@ board's real main.py. The agent itself is flashed once, and mended once.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
 import random
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -345,3 +347,42 @@ def test_a_port_without_a_board_is_told_from_one_that_is_busy(
     finally:
         os.close(master)
         os.close(slave)
+
+
+def test_the_boards_side_ends_a_cut_looks_keeps_and_removes(
+    micropython: list[str], tmp_path: Path
+) -> None:
+    """agent/flashing.py, on a MicroPython that starts at once."""
+    house = tmp_path / "lib" / "house"
+    house.mkdir(parents=True)
+    manifest = "guesthouse 1\nfile 0 0 lib/house/a.mpy\nfile 0 0 lib/house/b.mpy\n"
+    for name, text in {
+        "a.mpy": "old",
+        "a.mpy.new": "new",  # b.mpy is in its place already
+        "b.mpy": "new",
+        "package.txt": "old",
+        "package.new": manifest,
+    }.items():
+        (house / name).write_text(text)
+    (tmp_path / "main.py").write_bytes(USERS)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "blink.ref").write_text("{}")
+    calls = (
+        "look(); sizes(); keep('main.py', 'main.py.kept'); remove(['images', 'none', 'main.py']);"
+        "tidy(['images', 'lib'])"
+    )
+    program = f"{(agent_dir() / 'flashing.py').read_text()}\n{calls}\n"
+    done = subprocess.run(
+        [*micropython, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    seen, sizes = map(json.loads, done.stdout.splitlines())
+    assert (house / "a.mpy").read_text() == "new"
+    assert not list(house.glob("*.new"))
+    assert (seen["manifest"], seen["images"]) == (manifest, ["blink.ref"])
+    hashes = dict(seen["files"])
+    assert hashes["main.py"] == hashlib.sha256(USERS).hexdigest()
+    assert hashes["lib/house/a.mpy"] == hashlib.sha256(b"new").hexdigest()
+    assert seen["free"] > seen["block"] > 0
+    assert dict(sizes)["images/blink.ref"] == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lib", "main.py.kept"]
+    assert (tmp_path / "main.py.kept").read_bytes() == USERS
