@@ -92,12 +92,13 @@ def _flash_port(args: argparse.Namespace, images: list[Image]) -> None:
         with ProgressLine("flash", quiet=args.json) as line, Repl(spec) as repl:
             line.say("looking at the board")
             done = flash_board(ReplBoard(repl), line.show)
-            line.say("starting the agent")
             repl.restart()
-        deployed = _start(args, spec, images)
     except KeyboardInterrupt:
         say(f"\n{spec.name} is as it was before; guesthouse flash, run again, goes on from here")
         raise
+    with ProgressLine("flash", quiet=args.json) as line:
+        line.say("starting the agent")
+        deployed = _start(args, spec, images)
     seconds = time.monotonic() - began
     if args.json:
         print_json(_data(spec, done, deployed, seconds))
