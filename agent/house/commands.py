@@ -3,6 +3,8 @@
 import json
 import struct
 
+from micropython import const
+
 from . import modules, wire
 from .image import BadImage
 
@@ -17,6 +19,9 @@ _SETTABLE = (
     "mem_high",
     "mem_max",
 )
+_BOARD = "board"  # the name that stands for the board itself; no guest has it
+_OF_BOARD = ("oversubscription_cpu_ppm", "oversubscription_ram_ppm")
+_OF_BOARD_MAX = const(1000000000)  # a thousand boards
 _MAY_BE_NONE = ("cpu_max_us", "cpu_min_us", "cpu_min_period_us", "mem_min", "mem_high", "mem_max")
 
 # A reply is one frame. Bytes of JSON that are left for log lines, in why and in logs, and for
@@ -39,6 +44,10 @@ class Failed(Exception):
 def _name(prefix, number):
     names = [n for n, v in wire.__dict__.items() if v == number and n.startswith(prefix)]
     return names[0][len(prefix) :].lower().replace("_", "-")
+
+
+def _is_positive(value):
+    return isinstance(value, int) and value > 0
 
 
 # The text, cut so that its JSON has at most `room` bytes: a quote counts twice, a control
@@ -66,6 +75,7 @@ class Commands:
         self.kernel = kernel
         self.store = store
         self.identity = identity  # what HELLO answers, but for what changes
+        self.board = kernel.summary.board = self.figures()
         self.deploy = None  # the one under way; its module is loaded for as long
         self.images = 0
         self.verbs = {
@@ -127,6 +137,23 @@ class Commands:
         answer["heap"] = self.heap()
         answer["max_guests"] = kernel.capacity
         return answer
+
+    # What admission counts with: what it begins with, what the port says, what a user has set.
+    def figures(self):
+        from . import admission
+
+        board = admission.defaults()
+        modules.drop(admission)
+        port = self.kernel.port
+        board["heap"] = self.heap()
+        board["kill_us"] = port.KILL_US
+        board["section_us"] = port.SECTION_US
+        board["section_guest_us"] = port.SECTION_GUEST_US
+        kept = self.store.settings()
+        for key in _OF_BOARD:
+            if _is_positive(kept.get(key)):
+                board[key] = kept[key]
+        return board
 
     # Bytes that guests can share.
     def heap(self):
@@ -196,6 +223,8 @@ class Commands:
         return {"removed": [i.name for i in found]}
 
     def set(self, body):
+        if body["g"] == _BOARD:
+            return self.set_board(body)
         instance = self.instance(body)
         spec = dict(instance.spec)
         for key in body:
@@ -203,7 +232,7 @@ class Commands:
                 continue
             value = body[key]
             if key not in _SETTABLE or not (
-                isinstance(value, int) and value > 0 or value is None and key in _MAY_BE_NONE
+                _is_positive(value) or value is None and key in _MAY_BE_NONE
             ):
                 raise Failed(wire.STATUS_BAD_VALUE, "%s cannot be set to %r" % (key, value), "")
             spec[key] = value
@@ -221,12 +250,28 @@ class Commands:
             self.kernel.schedule.put(instance)
         return self.answer(instance)
 
-    # Raises Failed unless `spec` fits beside everything but `instance`.
+    # How far limits may add up beyond the board, kept over a reset. Guests that are there stay.
+    def set_board(self, body):
+        changes = {}
+        for key in body:
+            if key == "g":
+                continue
+            value = body[key]
+            if key not in _OF_BOARD or not _is_positive(value) or value > _OF_BOARD_MAX:
+                raise Failed(wire.STATUS_BAD_VALUE, "%s cannot be set to %r" % (key, value), "")
+            changes[key] = value
+        self.board.update(changes)
+        self.store.keep_settings({key: self.board[key] for key in _OF_BOARD})
+        self.kernel.summary.board_due = True
+        return {key: self.board[key] for key in _OF_BOARD}
+
+    # Raises Failed unless `spec` fits beside everything but `instance`, which it is to replace.
     def admit(self, spec, instance):
         others = [i.spec for i in self.kernel.instances if i is not instance]
         from . import admission
 
-        refusal = admission.refuse(spec, others, self.heap())
+        old = None if instance is None else instance.spec
+        refusal = admission.refuse(spec, others, old, self.board)
         modules.drop(admission)
         if refusal is not None:
             raise Failed(wire.STATUS_REFUSED, *refusal)

@@ -70,7 +70,20 @@ def write_whole(path, text):
 class Store:
     def __init__(self, root):
         self.folder = root + "/images"
+        self.file = root + "/guesthouse.json"  # what was set for the whole board
         make_folders(self.folder)
+
+    # What keep_settings() was given last; nothing where that cannot be read.
+    def settings(self):
+        try:
+            with open(self.file) as f:
+                kept = json.load(f)
+        except (OSError, ValueError):
+            return {}
+        return kept if isinstance(kept, dict) else {}
+
+    def keep_settings(self, settings):
+        write_whole(self.file, json.dumps(settings))
 
     # Bytes that the file system has left.
     def free(self):

@@ -27,7 +27,7 @@ class Summary:
         self.collections = 0
         self.longest_us = 0
         self.live_blocks = kernel.table.counts[0]  # after the last collection
-        self.capacity = 0
+        self.board = None  # what admission counts with; set by the commands
 
     def due_ms(self):
         return ticks_diff(self.next, self.kernel.port.ticks_ms())
@@ -78,9 +78,9 @@ class Summary:
             kernel.capacity,
             table.total * table.block,
             kernel.port.LOAD_MAX_US,
-            900000,
-            2000000,
-            2000000,
+            1000000 - self.board["reserve_ppm"],
+            self.board["oversubscription_cpu_ppm"],
+            self.board["oversubscription_ram_ppm"],
         )
         for kind, text in self.identity:
             telemetry.say(BOARD, kind, text, 0, telemetry.state)

@@ -9,8 +9,8 @@ import sys
 
 import house
 from board import _SPEC, Board
-from house import modules, wire
-from house.image import exists
+from house import commands, modules, wire
+from house.image import Store, exists
 
 _MAIN = """\
 import asyncio
@@ -70,8 +70,8 @@ class Host:
 
 def _files(**keys):
     spec = dict(_SPEC)
-    spec.update(keys)
     spec["name"] = "g"
+    spec.update(keys)
     return {"main.py": _MAIN.encode(), "guest.json": json.dumps(spec).encode()}
 
 
@@ -275,6 +275,78 @@ def test_quotas_of_a_live_guest_can_be_changed():
     assert host.send(wire.VERB_SET, {"g": "g", "mem_max": 10**9})[0] == wire.STATUS_REFUSED
     assert host.send(wire.VERB_SET, {"g": "g", "cpu_max_us": None})[0] == 0
     assert guest.limit.max_us < 0
+    host.board.close()
+
+
+_RESERVED = {"cpu_min_us": 1000, "cpu_min_period_us": 10000, "slice_max_us": 1000}
+
+
+def test_a_neighbour_that_would_break_a_reservation_is_refused():
+    host = Host()
+    assert host.deploy("control", _files(name="control", **_RESERVED))[0] == 0
+    status, answer = host.deploy("logger", _files(name="logger", slice_max_us=50000))
+    assert status == wire.STATUS_REFUSED, answer
+    assert "control could miss its cpu.min of 1ms/10ms" in answer["error"], answer
+    assert host.kernel.lifecycle.find("logger") is None
+    fits = answer["hint"].split("a slice_max of ")[1].split("ms")[0]
+    us = int(float(fits) * 1000)
+    assert host.deploy("logger", _files(name="logger", slice_max_us=us))[0] == 0
+    # what is there goes on as it was, whatever is refused
+    status, answer = host.send(wire.VERB_SET, {"g": "logger", "slice_max_us": us + 100})
+    assert status == wire.STATUS_REFUSED and "control" in answer["error"], answer
+    logger = host.kernel.lifecycle.find("logger")
+    assert logger.slice_max_us == us and host.kernel.lifecycle.alive(logger)
+    assert host.send(wire.VERB_SET, {"g": "logger", "slice_max_us": us - 100})[0] == 0
+    host.board.close()
+
+
+def test_a_guest_can_be_deployed_anew_on_a_board_that_is_too_full_by_now():
+    host = Host()
+    assert host.deploy("control", _files(name="control", **_RESERVED))[0] == 0
+    host.board.commands.board["section_us"] = 50000
+    assert host.deploy("control", _files(version="2", **_RESERVED), digest="cd" * 32)[0] == 0
+    assert host.deploy("other", _files())[0] == wire.STATUS_REFUSED
+    host.board.close()
+
+
+def test_the_oversubscription_can_be_set_and_is_kept():
+    host = Host()
+    whole = _files(cpu_max_us=100000, mem_max=1000)
+    for name in ("a", "b"):
+        assert host.deploy(name, whole)[0] == 0
+    status, answer = host.deploy("c", whole)
+    assert status == wire.STATUS_REFUSED and "200.0 %" in answer["error"], answer
+    for bad in ({"oversubscription_cpu_ppm": 0}, {"oversubscription_ram_ppm": 2**31}, {"heap": 1}):
+        bad["g"] = "board"
+        assert host.send(wire.VERB_SET, bad)[0] == wire.STATUS_BAD_VALUE, bad
+    status, answer = host.send(wire.VERB_SET, {"g": "board", "oversubscription_cpu_ppm": 3000000})
+    assert status == 0 and answer["oversubscription_cpu_ppm"] == 3000000, answer
+    assert host.kernel.summary.board_due
+    assert host.deploy("c", whole)[0] == 0
+    # the next boot begins with it
+    again = commands.Commands(host.kernel, Store(host.board.root), {})
+    assert again.board["oversubscription_cpu_ppm"] == 3000000
+    assert again.board["oversubscription_ram_ppm"] == 2000000
+    # lowering it stops nobody
+    assert host.send(wire.VERB_SET, {"g": "board", "oversubscription_cpu_ppm": 1000000})[0] == 0
+    assert host.kernel.lifecycle.alive(host.kernel.lifecycle.find("c"))
+    # what power or a hand has spoilt is as if it were not there
+    with open(host.board.root + "/guesthouse.json", "w") as f:
+        f.write('{"oversubscription_cpu_ppm": "')
+    assert commands.Commands(host.kernel, Store(host.board.root), {}).board[
+        "oversubscription_cpu_ppm"
+    ] == 2000000
+    host.board.close()
+
+
+def test_what_a_board_says_of_its_capacity_is_what_admission_counts_with():
+    host = Host()
+    host.board.commands.board["oversubscription_ram_ppm"] = 1500000
+    told = []
+    host.kernel.telemetry.put = lambda ring, kind, *values: told.append((kind, values))
+    host.kernel.summary.tell_board()
+    values = next(values for kind, values in told if kind == wire.RECORD_BOOT)
+    assert values[-3:] == (900000, 2000000, 1500000), values
     host.board.close()
 
 
