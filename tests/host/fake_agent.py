@@ -90,6 +90,9 @@ class FakeAgent:
         self.dropped = [0, 0, 0, 0]  # records, by class
         self.flash_free: int | None = 1 << 20  # None: an agent that knows ping without a body
         self.refuse: dict[int, Refusal] = {}
+        self.promises = {
+            "oversubscription_cpu_ppm": 2_000_000, "oversubscription_ram_ppm": 1_000_000,
+        }  # fmt: skip
         self.sequence = 0
         self._replies = self._lines = self._puts = 0
         self._memory: dict[int, bytes] = {}
@@ -254,6 +257,10 @@ class FakeAgent:
             guest = self._guest(name)
             self.change(guest, state, reason)
             return {"state": "stopped" if state == wire.STATE_STOPPED else "ready"}
+        if verb == wire.VERB_SET and name == "board":
+            self.promises.update({k: v for k, v in given.items() if k != "g"})
+            self._announce = True
+            return dict(self.promises)
         if verb == wire.VERB_SET:
             self._guest(name).config.update({k: v for k, v in given.items() if k != "g"})
             self._announce = True
@@ -378,7 +385,7 @@ class FakeAgent:
             records.append(
                 self._record(
                     wire.RECORD_BOOT, wire.BOARD, wire.BODY_BOOT,
-                    wire.VERSION, 0, 0, 16, HEAP, 250_000, 1_000_000, 2_000_000, 1_000_000,
+                    wire.VERSION, 0, 0, 16, HEAP, 250_000, 900_000, *self.promises.values(),
                 )
             )  # fmt: skip
             records += self._text(wire.BOARD, wire.TEXT_BOARD, "fake")

@@ -151,6 +151,35 @@ def test_set_sends_what_changes_and_checks_it_beside_the_rest(agent: FakeAgent, 
     assert cli("set", "nobody", "--cpu", "5%")[0] == ExitCode.USAGE
 
 
+def test_set_says_how_far_limits_may_add_up(agent: FakeAgent, cli: Cli) -> None:
+    code, out, err = cli("set", "--oversubscription", "cpu=4.0")
+    assert (code, out) == (0, "")
+    assert "cpu 400%" in err and "ram 100%" in err
+    body = json.loads(next(body for verb, _, body in agent.received if verb == wire.VERB_SET))
+    assert body == {"g": "board", "oversubscription_cpu_ppm": 4_000_000}
+    words = ("--oversubscription", "cpu=2", "--oversubscription", "ram=1.5")
+    code, out, _ = cli("set", *words, "--json")
+    assert json.loads(out) == {"oversubscription_cpu": 2.0, "oversubscription_ram": 1.5}
+    for wrong in ("cpu", "cpu=x", "cpu=0", "disk=2", "cpu=nan", "cpu=1e9"):
+        code, _, err = cli("set", "--oversubscription", wrong)
+        assert code == ExitCode.USAGE and repr(wrong) in err, wrong
+    # a guest has no such quota, and a quota needs its guest
+    assert cli("set", "hog", "--oversubscription", "cpu=2")[0] == ExitCode.USAGE
+    assert cli("set", "--cpu", "20%")[0] == ExitCode.USAGE
+    assert cli("set")[0] == ExitCode.USAGE
+
+
+def test_top_shows_what_of_the_cpu_is_promised(agent: FakeAgent, cli: Cli) -> None:
+    agent.add("sampler", cpu_max_us=20_000)
+    agent.add("hog", cpu_max_us=50_000)
+    code, out, _ = cli("top")
+    assert code == 0
+    assert "cpu reserved 0.0% of 90% · limits 70% of 200% · used " in out
+    board = json.loads(cli("top", "--json")[1])
+    assert (board["cpu_capacity"], board["cpu_reserved"], board["cpu_limits"]) == (0.9, 0.0, 0.7)
+    assert (board["oversubscription_cpu"], board["oversubscription_ram"]) == (2.0, 1.0)
+
+
 def test_a_new_period_keeps_the_share_and_a_stated_one_wins() -> None:
     from guesthouse.cli.control import quota_changes
     from guesthouse.guests.manifest import ManifestError

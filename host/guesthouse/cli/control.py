@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from guesthouse.cli.connect import open_board
 from guesthouse.cli.data import guest_data
-from guesthouse.cli.options import add_quota_options, quota_options
+from guesthouse.cli.options import (
+    add_oversubscription_option,
+    add_quota_options,
+    oversubscription,
+    quota_options,
+)
 from guesthouse.cli.verbs import Verbs, full_name, print_json, say
 from guesthouse.core import wire
 from guesthouse.core.errors import ExitCode, GuesthouseError
@@ -49,11 +54,14 @@ def register(verbs: Verbs) -> None:
         parser.add_argument("guests", metavar="GUEST", nargs="+")
         parser.set_defaults(verb=name)
     parser = verbs.add(
-        "set", _set, "change the quotas of a guest while it runs", json=True,
-        epilog="A value of none takes a limit away. The manifest on the board stays as it is.",
+        "set", _set, "change the quotas of a guest while it runs, or what the board promises",
+        json=True,
+        epilog="A value of none takes a limit away. The manifest on the board stays as it is.\n"
+        "--oversubscription is the board's, needs no GUEST, and holds until it is set again.",
     )  # fmt: skip
-    parser.add_argument("guest", metavar="GUEST")
+    parser.add_argument("guest", metavar="GUEST", nargs="?")
     add_quota_options(parser, _CHANGES)
+    add_oversubscription_option(parser)
 
 
 def _control(args: argparse.Namespace) -> None:
@@ -84,6 +92,16 @@ def _settled(client: Client, name: str, verb: str, state: str) -> str:
 
 def _set(args: argparse.Namespace) -> None:
     options = quota_options(args)
+    promises = oversubscription(args)
+    if args.guest is None and promises and not options:
+        _set_board(args, promises)
+        return
+    if promises or args.guest is None:
+        raise GuesthouseError(
+            "--oversubscription is the board's, and other quotas are a guest's",
+            "write either --oversubscription cpu=4.0 alone, or a guest and its quotas",
+            ExitCode.USAGE,
+        )
     if not options:
         raise GuesthouseError(
             "nothing to set", "name a quota, for example --cpu 20% or --mem 32k", ExitCode.USAGE
@@ -104,6 +122,21 @@ def _set(args: argparse.Namespace) -> None:
         f"{key} {'none' if value is None else value}" for key, value in changes.items()
     )
     say(f"{guest.name} has {said}")
+
+
+def _set_board(args: argparse.Namespace, promises: dict[str, int]) -> None:
+    with open_board(args) as client:
+        reply = client.command(wire.VERB_SET, {"g": "board", **promises})
+    factors = {
+        what: reply[f"oversubscription_{what}_ppm"] / 1e6
+        for what in ("cpu", "ram")
+        if f"oversubscription_{what}_ppm" in reply
+    }
+    if args.json:
+        print_json({f"oversubscription_{what}": factor for what, factor in factors.items()})
+        return
+    said = ", ".join(f"{what} {factor:.0%}" for what, factor in factors.items())
+    say(f"the limits of all guests may add up to: {said}")
 
 
 def quota_changes(

@@ -52,7 +52,7 @@ def guest_data(guest: InstanceModel) -> dict[str, Any]:
 
 
 def board_data(model: BoardModel) -> dict[str, Any]:
-    """The board with its account of the time and all guests, by their ids."""
+    """The board with its capacity, its account of the time, and all guests, by their ids."""
     return {
         "board": model.board,
         "firmware": model.firmware,
@@ -65,6 +65,11 @@ def board_data(model: BoardModel) -> dict[str, Any]:
         "steal_us": model.steal_us,
         "unaccounted_us": model.unaccounted_us,
         "telemetry_us": model.telemetry_us,
+        "cpu_capacity": model.cpu_capacity,
+        "cpu_reserved": round(model.cpu_reserved, 6),
+        "cpu_limits": round(model.cpu_limits, 6),
+        "oversubscription_cpu": model.oversubscription_cpu,
+        "oversubscription_ram": model.oversubscription_ram,
         "heap_bytes": model.heap_bytes,
         "heap_used": model.heap_used,
         "agent_bytes": model.agent_bytes,

@@ -27,6 +27,7 @@ from guesthouse.cli import (
     flashing,
     logs,
     new,
+    plan,
     show,
     watch,
 )
@@ -106,7 +107,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("-p", "--port", metavar="PORT", help="the board to talk to (see below)")
     parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     verbs = Verbs(parser.add_subparsers(title="verbs", metavar="VERB", parser_class=_Parser))
-    for module in (boards, doctor, flashing, new, deploying, show, watch, logs, control, capture):
+    for module in (
+        boards, doctor, flashing, new, plan, deploying, show, watch, logs, control, capture,
+    ):  # fmt: skip
         module.register(verbs)
     for name in OPTIONAL:
         if importlib.util.find_spec(name) is not None:

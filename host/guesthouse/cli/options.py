@@ -1,10 +1,11 @@
-"""The options that say a quota, shared by run, deploy and set."""
+"""The options that say a quota, shared by run, deploy and set, or what a board promises."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
 
+from guesthouse.core.errors import ExitCode, GuesthouseError
 from guesthouse.guests.sections import OPTIONS
 
 _HELP = {
@@ -51,3 +52,36 @@ def quota_options(args: argparse.Namespace) -> dict[tuple[str, str], str | int |
 
 def _destination(key: tuple[str, str]) -> str:
     return f"quota_{key[0]}_{key[1]}"
+
+
+_OVERSUBSCRIPTION_MAX = 1000.0
+
+
+def add_oversubscription_option(parser: argparse.ArgumentParser) -> None:
+    """Add --oversubscription."""
+    parser.add_argument(
+        "--oversubscription",
+        metavar="WHAT=N",
+        action="append",
+        default=[],
+        help="the limits of all guests may add up to N times the board: cpu=4.0, ram=1.5",
+    )
+
+
+def oversubscription(args: argparse.Namespace) -> dict[str, int]:
+    """What --oversubscription says: ppm, by the names of the wire. Raises GuesthouseError."""
+    changes = {}
+    for word in args.oversubscription:
+        what, _, number = word.partition("=")
+        try:
+            factor = float(number)
+        except ValueError:
+            factor = 0.0
+        if what not in ("cpu", "ram") or not 0.01 <= factor <= _OVERSUBSCRIPTION_MAX:
+            raise GuesthouseError(
+                f"--oversubscription does not take {word!r}",
+                "write what and how often it may be promised, for example cpu=4.0 or ram=1.5",
+                ExitCode.USAGE,
+            )
+        changes[f"oversubscription_{what}_ppm"] = round(factor * 1e6)
+    return changes

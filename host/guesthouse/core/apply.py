@@ -79,6 +79,9 @@ class Applier:
             case r.Boot():
                 self._model.heap_bytes = record.heap_bytes
                 self._model.max_guests = record.max_guests
+                self._model.cpu_capacity = record.cpu_capacity_ppm / 1e6
+                self._model.oversubscription_cpu = record.oversubscription_cpu_ppm / 1e6
+                self._model.oversubscription_ram = record.oversubscription_ram_ppm / 1e6
             case r.Heap() | r.Time() | r.TimeMore():
                 self._board(record)
             case r.CpuQuota() | r.MemQuota() | r.Cpu() | r.Mem() | r.Counts() | r.Metric():

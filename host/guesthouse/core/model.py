@@ -121,6 +121,9 @@ class BoardModel:
     steal_us: int = 0
     telemetry_us: int = 0
     max_guests: int = 0
+    cpu_capacity: float | None = None  # of one CPU: the part that can be reserved
+    oversubscription_cpu: float | None = None  # what the limits may add up to, of one CPU
+    oversubscription_ram: float | None = None  # the same for memory, of the heap for guests
     trace: bool = False
     summaries: int = 0  # complete summaries seen since this boot
     mechanisms: dict[str, str] = field(default_factory=dict)  # name -> "ok" or why not
@@ -129,6 +132,16 @@ class BoardModel:
     logs: list[LogLine] = field(default_factory=list)  # bounded, newest last
     dropped: dict[str, int] = field(default_factory=dict)  # by class, on the board since boot
     missed: int = 0  # records lost on the line, exact at the last good batch
+
+    @property
+    def cpu_reserved(self) -> float:
+        """The sum of the reservations, as a fraction of one CPU."""
+        return sum(guest.cpu_min or 0.0 for guest in self.instances.values())
+
+    @property
+    def cpu_limits(self) -> float:
+        """The sum of the limits that are set, as a fraction of one CPU."""
+        return sum(guest.cpu_max or 0.0 for guest in self.instances.values())
 
     @property
     def unaccounted_us(self) -> int:
