@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from guesthouse.cli.screen import render_ps, render_top, render_why, to_ascii
 from guesthouse.core.model import BoardModel, Event, InstanceModel
+from guesthouse.core.view import header
 from guesthouse.core.view.figures import (
     Times,
     clock,
@@ -76,6 +77,16 @@ def test_top_shows_board_guests_faults_and_losses() -> None:
     assert "lost 3" in text and "dropped 5" in text
     assert "† killed" in text and "overrun main.py:7" in text
     assert "1:39.000  guest_2.0 killed: overran its 5 ms slice (5.2 ms) at main.py:7" in text
+
+
+def test_what_is_promised_beyond_the_board_stands_out() -> None:
+    """A board can hold more than it may: its agent was replaced, its promises were lowered."""
+    model = board(2)
+    model.cpu_capacity, model.oversubscription_cpu = 0.15, 0.4
+    line = header.capacity(model, None, 80)
+    assert plain(line).rstrip() == "cpu reserved 20.0% of 15% · limits 40% of 40%"
+    assert [text for text, mood in line if mood is Mood.WARN] == ["20.0%"]
+    assert "of" not in plain(header.capacity(BoardModel(), None, 80))
 
 
 def test_top_says_how_many_guests_are_out_of_sight() -> None:

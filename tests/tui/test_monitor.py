@@ -318,7 +318,7 @@ async def test_more_guests_than_rows_scroll_with_the_cursor() -> None:
         await pilot.pause()
         text = screen_text(app)
         assert "▸guest_40.0" in text and "guest_01.0" not in text
-        assert text.splitlines()[2].startswith(" guest")
+        assert text.splitlines()[3].startswith(" guest")
         await pilot.press("home")
         await pilot.pause()
         assert "▸guest_01.0" in screen_text(app)

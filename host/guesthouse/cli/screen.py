@@ -45,6 +45,7 @@ def render_top(
     shares = history.shares if history and history.shares else Times.of(model).shares()
     lines = [
         plain(header.identity(model, [(link, Mood.PLAIN)], width)),
+        plain(header.capacity(model, shares, width)),
         plain(header.account(model, shares, width)),
         "",
     ]

@@ -1,4 +1,4 @@
-"""The monitor's two header lines."""
+"""The monitor's three header lines."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from guesthouse.tui.source import LinkStatus
 
 
 class BoardHeader(Painted, can_focus=False):
-    """Board, firmware, agent, uptime, link; heap, shares of the time, losses."""
+    """Board, firmware, agent, uptime, link; the CPU and its promises; heap, losses."""
 
     DEFAULT_CSS = """
     BoardHeader {
-        height: 2;
+        height: 3;
         padding: 0 1;
         background: $panel;
         overflow: hidden hidden;
@@ -54,6 +54,7 @@ class BoardHeader(Painted, can_focus=False):
         size = self.size.width
         return [
             header.identity(self._model, link, size),
+            header.capacity(self._model, self._shares, size),
             header.account(self._model, self._shares, size),
         ]
 

@@ -1,4 +1,4 @@
-"""The board in two lines: who it is, and where its time and its heap go."""
+"""The board in three lines: who it is, what its CPU is promised, where time and heap go."""
 
 from __future__ import annotations
 
@@ -35,8 +35,33 @@ def _whole_seconds(us: int) -> int:
     return us // 1_000_000 * 1_000_000 if us >= 1_000_000 else us
 
 
+def capacity(model: BoardModel, shares: Shares | None, size: int) -> Line:
+    """The CPU: reserved and limited of what may be, used by guests and agent; as much as fits."""
+    room = model.cpu_capacity
+    reserved, limits = model.cpu_reserved, model.cpu_limits
+    # The limits and what is used stand in whole percents: all of it then fits into 80 columns.
+    parts: list[tuple[int, Line]] = [
+        (0, [("cpu ", Mood.DIM), *_of("reserved", short_share(reserved), reserved, room)]),
+        (2, _of("limits", f"{limits:.0%}", limits, model.oversubscription_cpu)),
+    ]
+    if shares is not None:
+        agent = shares.agent
+        kept = None if room is None else 1 - room
+        parts.append((1, _of("used", f"{shares.guests:.0%}", shares.guests, None)))
+        parts.append((3, _of("agent", short_share(agent), agent, kept)))
+    return _fitting(parts, size)
+
+
+def _of(name: str, figure: str, share: float, most: float | None) -> Line:
+    """``reserved 10.0% of 90%``: more than there is stands out."""
+    if most is None:
+        return [(f"{name} ", Mood.DIM), (figure, Mood.PLAIN)]
+    mood = Mood.WARN if share > most + 1e-6 else Mood.PLAIN
+    return [(f"{name} ", Mood.DIM), (figure, mood), (f" of {most:.0%}", Mood.DIM)]
+
+
 def account(model: BoardModel, shares: Shares | None, size: int) -> Line:
-    """The heap, the shares of the time, and what was lost; as much of it as fits."""
+    """The heap, the time that nobody used, and what was lost; as much of it as fits."""
     bar = 12 if size >= 110 else 6
     heap: Line = [("heap ", Mood.DIM)]
     if model.heap_bytes:
@@ -48,8 +73,6 @@ def account(model: BoardModel, shares: Shares | None, size: int) -> Line:
     dropped = sum(model.dropped.values())
     parts: list[tuple[int, Line]] = [(0, heap)]
     if shares is not None:
-        parts.append((1, _share("agent", shares.agent, Mood.PLAIN)))
-        parts.append((4, _share("guests", shares.guests, Mood.PLAIN)))
         parts.append((2, _share("idle", shares.idle, Mood.PLAIN)))
         parts.append((3, _share("steal", shares.steal, Mood.PLAIN)))
     parts.append((1, _count("lost", lost)))
@@ -63,7 +86,13 @@ def account(model: BoardModel, shares: Shares | None, size: int) -> Line:
     broken = [name for name, verdict in model.mechanisms.items() if verdict != "ok"]
     if broken:
         parts.append((2, [(f"not ok: {clean(', '.join(broken))}", Mood.WARN)]))
-    for limit in range(max(order for order, _ in parts), -1, -1):
+    return _fitting(parts, size)
+
+
+def _fitting(parts: list[tuple[int, Line]], size: int) -> Line:
+    """The parts side by side, without those of the highest numbers that have no room; 0 and 1 are
+    cut rather than left out."""
+    for limit in range(max(order for order, _ in parts), 1, -1):
         line = join([part for order, part in parts if order <= limit], _DOT)
         if width_of(line) <= size:
             return fit(line, size)
