@@ -276,7 +276,7 @@ def test_the_guests_fit_one_board_together() -> None:
 def test_in_words_it_tells_the_story_and_ends_with_the_control_loop(tmp_path: Path) -> None:
     done = guesthouse(tmp_path, "demo", "--seconds", "4")
     assert done.returncode == 0, done.stderr
-    assert "spin_hog.0 killed: overran its 5 ms slice" in done.stdout
+    assert "spin_hog.0 killed: overran its 3 ms slice" in done.stdout
     assert re.search(
         r"crasher.0 failed: ValueError: .* at crasher/main.py:\d+ in parse", done.stdout
     )
