@@ -4,7 +4,9 @@ import gc
 import os
 import sys
 
-from . import loop, wire
+from micropython import const
+
+from . import loop, modules, wire
 from .clock import Clock
 from .collector import GuestCollector
 from .commands import Commands
@@ -18,6 +20,10 @@ from .telemetry import Telemetry
 from .wire import FIRST_GUEST
 
 VERSION = "0.1.0"
+
+# The agent is given this long between two looks at its line before it counts as hung. Nothing it
+# does takes half of it.
+_HANG_MS = const(8000)
 
 
 # The mechanisms that everything rests on: a list of (name, None or why it does not work).
@@ -77,16 +83,27 @@ def assemble(port, heap_port, root, name):
 # Runs the board until it is stopped.
 def run(port, heap_port, root, name):
     kernel, commands = assemble(port, heap_port, root, name)
+    from . import recovery
+
+    past = recovery.Past(port)
+    ended = past.faulted
+    stopped = past.stopped
     try:
-        commands.boot()
+        port.watch(_HANG_MS)
+        recovery.begin(kernel, commands, past)
+        modules.drop(recovery)
+        del recovery, past
         kernel.run()
+        ended = stopped
     finally:
+        port.keep(0, ended)
         leave(kernel)
 
 
 # Gives the interpreter back: nothing of the agent's is left running.
 def leave(kernel):
     kernel.current[0] = None
+    kernel.port.unwatch()
     kernel.port.quiet()
     kernel.table.uncap()
     kernel.hooks.remove()

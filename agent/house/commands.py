@@ -29,6 +29,7 @@ _MAY_BE_NONE = ("cpu_max_us", "cpu_min_us", "cpu_min_period_us", "mem_min", "mem
 _WHY_ROOM = 300
 _LOGS_ROOM = 800
 _TEXT_ROOM = 200
+_EVENTS = 6  # of the journal in one answer
 _FILL_MAX = 900  # bytes of padding in the answer to a ping
 
 
@@ -95,6 +96,7 @@ class Commands:
             wire.VERB_COMMIT: self.commit,
             wire.VERB_ABORT: self.abort,
             wire.VERB_PING: self.ping,
+            wire.VERB_JOURNAL: self.journal,
         }
 
     # Carries out a command; returns (status, answer).
@@ -313,6 +315,25 @@ class Commands:
         lines = _fit_lines(lines, _LOGS_ROOM)
         return {"first": first, "next": first + len(lines), "lines": lines}
 
+    # A page of the board's journal, oldest event first.
+    def journal(self, body):
+        from . import journal
+
+        events, damaged = journal.read(self.kernel.hooks.root)
+        modules.drop(journal)
+        first = body.get("from", 0)
+        page = []
+        for reason, cause, count, boot, s, name in events[first : first + _EVENTS]:
+            page.append({
+                "reason": _name("REASON_", reason),
+                "guest": name,
+                "reset": _name("RESET_", cause),
+                "count": count,
+                "boot": boot,
+                "s": s,
+            })  # fmt: skip
+        return {"events": page, "next": first + len(page), "of": len(events), "damaged": damaged}
+
     # --- deploy ---
 
     def begin(self, body):
@@ -383,19 +404,3 @@ class Commands:
     def install(self, name):
         self.images = self.images % 255 + 1
         return self.kernel.lifecycle.create(self.store.load(name, self.images))
-
-    # At boot: every installed image gets its instance, and those that want it are started.
-    def boot(self):
-        self.store.sweep()
-        for name in self.store.installed():
-            try:
-                instance = self.install(name)
-            except BadImage as error:
-                self.kernel.telemetry.say(wire.BOARD, wire.TEXT_ERROR, str(error))
-                continue
-            if instance is None:
-                self.kernel.telemetry.say(
-                    wire.BOARD, wire.TEXT_ERROR, "%s: the board is full" % name
-                )
-            elif instance.spec["autostart"]:
-                self.kernel.lifecycle.start(instance, wire.REASON_BOOT)

@@ -92,6 +92,7 @@ class Kernel:
     # What is due: commands, telemetry, the summary.
     def service(self, now):
         self.next_service = ticks_add(now, _SERVICE_MS)
+        self.port.feed()
         self.clock.advance()
         self.link.receive()
         self.lifecycle.tend(now)

@@ -5,7 +5,7 @@ import sys
 from micropython import const
 from time import ticks_add, ticks_diff
 
-from . import loader, loop, wire
+from . import loader, loop, modules, wire
 from .instance import Instance
 from .where import describe, is_good_exit, what, where
 from .wire import AGENT, FIRST_GUEST
@@ -79,6 +79,8 @@ class Lifecycle:
     def start(self, instance, reason):
         kernel = self.kernel
         kernel.schedule.take(instance)
+        if kernel.port.recall(2) == instance.tag:
+            kernel.port.keep(2, 0)  # somebody gives it another chance
         if reason == wire.REASON_RETRY or reason == wire.REASON_RESTART:
             instance.restarts += 1
         instance.condemned = wire.REASON_NONE
@@ -298,6 +300,7 @@ class Lifecycle:
             )
         elif after != state:
             self.move(instance, after, wire.REASON_TOO_MANY_FAILURES, 0, policy.failures)
+            self.note(wire.REASON_TOO_MANY_FAILURES, instance.name)
 
     # --- telling ---
 
@@ -340,3 +343,22 @@ class Lifecycle:
             what(error),
         )
         sys.print_exception(error, sys.stderr)  # type: ignore[arg-type]
+        self.note(wire.REASON_AGENT_FAULT)
+
+    # Writes what must not be forgotten into the journal.
+    def note(self, reason, name="", cause=wire.RESET_UNKNOWN):
+        kernel = self.kernel
+        telemetry = kernel.telemetry
+        try:
+            from . import journal
+
+            try:
+                damaged = journal.add(
+                    kernel.hooks.root, reason, name, cause, telemetry.boot_id, kernel.clock.s
+                )
+            finally:
+                modules.drop(journal)
+            if damaged:
+                telemetry.say(wire.BOARD, wire.TEXT_ERROR, "the journal was damaged: begun anew")
+        except (OSError, MemoryError) as error:
+            telemetry.say(wire.BOARD, wire.TEXT_ERROR, "the journal: %r" % error)

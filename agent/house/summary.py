@@ -8,6 +8,7 @@ from .clock import TICKS_MASK
 from .wire import AGENT, BOARD, NONE, SATURATED
 
 _PERIOD_MS = const(1000)
+_PROVEN_S = const(10)  # of service, and the unclean boots before this one are forgotten
 _ROOM = const(28)  # free places in the state ring before one more instance is announced
 
 _POLICY = ("never", "on-failure", "always")
@@ -28,6 +29,9 @@ class Summary:
         self.longest_us = 0
         self.live_blocks = kernel.table.counts[0]  # after the last collection
         self.board = None  # what admission counts with; set by the commands
+        self.reset_cause = wire.RESET_UNKNOWN
+        self.unclean_boots = 0
+        self.proven = 0  # word that says the run is a good one, until it is kept
 
     def due_ms(self):
         return ticks_diff(self.next, self.kernel.port.ticks_ms())
@@ -73,8 +77,8 @@ class Summary:
             BOARD,
             wire.BODY_BOOT,
             wire.VERSION,
-            0,
-            0,
+            self.reset_cause,
+            self.unclean_boots,
             kernel.capacity,
             table.total * table.block,
             kernel.port.LOAD_MAX_US,
@@ -163,6 +167,9 @@ class Summary:
         kernel = self.kernel
         telemetry = kernel.telemetry
         kernel.clock.advance()
+        if self.proven and kernel.clock.s >= _PROVEN_S:
+            kernel.port.keep(0, self.proven)
+            self.proven = 0
         us = kernel.port.ticks_us() & TICKS_MASK
         period = max(1, us - self.last_us & TICKS_MASK)
         self.last_us = us

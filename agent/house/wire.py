@@ -193,6 +193,16 @@ REASON_HEAP_FULL = 26  # a: bytes it held; evicted or refused because the heap i
 REASON_BAD_IMAGE = 27
 REASON_WOKEN = 28
 REASON_YIELDED = 29
+REASON_SAFE_MODE = 30  # the board came up without starting guests
+REASON_UNCLEAN_BOOT = 31  # in the journal: the board was reset while it ran, nobody knows by whom
+
+# --- Resets -------------------------------------------------------------------
+# Why the board started.
+RESET_UNKNOWN = 0
+RESET_POWER_ON = 1  # or the reset button: nothing was kept
+RESET_SOFT = 2  # the agent had been left for the REPL, or somebody asked for a reset
+RESET_WATCHDOG = 3  # the last resort, or the watchdog of the agent itself
+RESET_FAULT = 4  # the agent ended with an error
 
 # --- Commands, host to board -------------------------------------------------
 #
@@ -221,6 +231,7 @@ VERB_PUT = 13
 VERB_COMMIT = 14  # {"start": bool}
 VERB_ABORT = 15
 VERB_PING = 16  # {"flash": bool, "fill": bytes of padding}, each may be missing
+VERB_JOURNAL = 17  # {"from": number of the first event}
 
 # Reply payload: command id, status, flags, then a JSON object: the result, or
 # {"error": what went wrong, "hint": what to do}.

@@ -2,6 +2,7 @@
 # stopped stands in unix_timer.py, where the heap is in unix_heap.py.
 
 import ffi
+import os
 import struct
 import time
 from micropython import const
@@ -53,6 +54,40 @@ _poll = _libc.func("i", "poll", "pLi")
 _read = _libc.func("l", "read", "ipL")
 _write = _libc.func("l", "write", "ipL")
 _fcntl = _libc.func("i", "fcntl", "iii")
+
+# --- what survives a reset ----------------------------------------------------
+
+_CAUSES = ("unknown", "power-on", "soft", "watchdog", "fault")  # by their numbers in wire.py
+_kept = [0, 0, 0]
+
+
+# One of three words of 30 bits that survive a reset, but no loss of power.
+def recall(index):
+    return _kept[index]
+
+
+def keep(index, value):
+    _kept[index] = value
+
+
+# Why the board started, as a number of wire.py: the supervisor knows.
+def reset_cause():
+    cause = os.getenv("GUESTHOUSE_RESET_CAUSE")
+    return _CAUSES.index(cause) if cause in _CAUSES else 0
+
+
+# The watchdog, which ends a board whose agent has not fed it for `ms`.
+def watch(ms):
+    pass
+
+
+def feed():
+    pass
+
+
+def unwatch():
+    pass
+
 
 # --- serial ------------------------------------------------------------------
 

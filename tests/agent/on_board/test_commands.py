@@ -9,7 +9,7 @@ import sys
 
 import house
 from board import _SPEC, Board
-from house import commands, modules, wire
+from house import commands, modules, recovery, wire
 from house.image import Store, exists
 
 _MAIN = """\
@@ -410,7 +410,7 @@ def test_installed_guests_start_at_boot():
     kernel = host.kernel
     for instance in list(kernel.instances):
         kernel.lifecycle.remove(instance)
-    host.board.commands.boot()
+    recovery.begin(kernel, host.board.commands, recovery.Past(host.board.port))
     states = sorted((i.name, i.state) for i in kernel.instances)
     assert states[0][0] == "g.0" and states[0][1] != wire.STATE_STOPPED
     assert states[1] == ("h.0", wire.STATE_STOPPED)
