@@ -136,8 +136,8 @@ def _note(kernel, past, culprit):
         lifecycle.note(wire.REASON_ESCALATED, culprit, past.cause)
         if culprit:
             return  # its own event has told it
+        reason = wire.REASON_UNCLEAN_BOOT
         what = "the last resort ended a guest that is not installed any more"
-        reason = wire.REASON_ESCALATED
     elif past.cause == wire.RESET_WATCHDOG:
         reason = wire.REASON_AGENT_FAULT
         what = "the agent hung, and the watchdog reset the board"

@@ -77,6 +77,7 @@ class FakeAgent:
         self.guests: dict[str, FakeGuest] = {}
         self.images: dict[str, Upload] = {}
         self.upload: Upload | None = None
+        self.journal: list[dict[str, object]] = []
         self.received: list[tuple[int, int, bytes]] = []  # (verb, id, body), damaged ones apart
         self.raw = b""
         self.executed: list[int] = []  # verbs that took effect, repeats by id apart
@@ -273,6 +274,9 @@ class FakeAgent:
                 "at_s": 3, "limits": {"slice_max_us": 5000}, "used": {"cpu_us": 12},
                 "logs": guest.logs[-3:],
             }  # fmt: skip
+        if verb == wire.VERB_JOURNAL:
+            page = self.journal[given["from"] : given["from"] + 6]
+            return {"events": page, "next": 0, "of": len(self.journal), "damaged": False}
         if verb == wire.VERB_LOGS:
             logs = self._guest(name).logs
             first = given["from"]

@@ -99,6 +99,31 @@ def test_why_names_the_line(agent: FakeAgent, cli: Cli) -> None:
     assert json.loads(cli("why", "hog.0", "--json")[1])["reason"] == "overrun"
 
 
+def test_why_without_a_guest_tells_the_journal(agent: FakeAgent, cli: Cli) -> None:
+    assert cli("why")[1] == "nothing in the board's journal\n"
+    agent.journal = [
+        event("agent-fault", reset="watchdog", count=3),
+        *[event("too-many-failures", f"g{number}.0") for number in range(9)],
+        event("escalated", "hog.0", boot=agent.boot_id),
+    ]
+    code, out, _ = cli("why")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("this boot, 7") and "hog.0 held the processor" in lines[0]
+    assert lines[-1].startswith("boot 0000aa, 7")
+    assert lines[-1].endswith("the agent hung, and the watchdog reset the board (3 times)")
+    assert len(lines) == 11
+    data = json.loads(cli("why", "--json")[1])
+    assert data == {"events": agent.journal, "damaged": False}
+
+
+def event(
+    reason: str, guest: str = "", reset: str = "unknown", count: int = 1, boot: int = 0xAA
+) -> dict[str, object]:
+    """An event as a board's journal has it."""
+    return {"reason": reason, "guest": guest, "reset": reset, "count": count, "boot": boot, "s": 7}
+
+
 def test_logs_are_whole_and_in_order(agent: FakeAgent, cli: Cli) -> None:
     guest = agent.add("hog")
     guest.logs = [f"line {number}" for number in range(10)]
@@ -419,7 +444,7 @@ def test_a_second_command_is_told_who_holds_the_port(agent: FakeAgent, cli: Cli)
     ("words", "said"),
     [
         (["pss"], "did you mean ps?"),
-        (["why"], "GUEST"),
+        (["kill"], "GUEST"),
         (["set", "hog", "--weight", "much"], "--weight"),
         (["record", "--seconds", "0"], "number of seconds"),
         (["top", "--sometimes"], "--sometimes"),

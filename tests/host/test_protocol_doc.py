@@ -126,6 +126,7 @@ def test_every_number_of_the_wire_is_on_the_page(page: Page) -> None:
     assert {number: name for number, (name, _) in page.records().items()} == names.RECORDS
     assert page.numbers("States") == names.STATES
     assert page.numbers("Reasons") == names.REASONS
+    assert page.numbers("Resets") == names.RESETS
     assert page.numbers("Texts") == names.TEXTS
     assert page.numbers("Verbs") == names.VERBS
     assert page.numbers("Statuses") == names.STATUSES

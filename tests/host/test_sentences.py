@@ -108,6 +108,14 @@ SENTENCES = {
     ),
     "woken": (event("ready", "woken"), "hog.0 woken"),
     "yielded": (event("ready", "yielded"), "hog.0 yielded"),
+    "safe-mode": (
+        event("stopped", "safe-mode"),
+        "hog.0 not started: the board came up without its guests",
+    ),
+    "unclean-boot": (
+        event("", "unclean-boot", what="the board was reset while guests ran"),
+        "hog.0 started again: the board was reset while guests ran",
+    ),
 }
 
 

@@ -77,6 +77,8 @@ def board_data(model: BoardModel) -> dict[str, Any]:
         "collections": model.collections,
         "longest_collection_us": model.longest_collection_us,
         "max_guests": model.max_guests,
+        "reset_cause": model.reset_cause,
+        "unclean_boots": model.unclean_boots,
         "mechanisms": dict(model.mechanisms),
         "dropped": dict(model.dropped),
         "missed": model.missed,

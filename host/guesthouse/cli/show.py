@@ -25,8 +25,13 @@ def register(verbs: Verbs) -> None:
     verbs.add("ps", ps, "list the guests with their quotas and states", json=True)
     parser = verbs.add("top", top, "show the board and its guests, refreshed", json=True)
     parser.add_argument("--once", action="store_true", help="one screen, as in a pipe")
-    parser = verbs.add("why", why, "why a guest is in its state, with the line", json=True)
-    parser.add_argument("guest", metavar="GUEST")
+    parser = verbs.add(
+        "why",
+        why,
+        "why a guest is in its state, with the line; without one, what the board's journal holds",
+        json=True,
+    )
+    parser.add_argument("guest", metavar="GUEST", nargs="?")
 
 
 def ps(args: argparse.Namespace) -> None:
@@ -95,6 +100,9 @@ def _terminal_size() -> tuple[int, int]:
 
 
 def why(args: argparse.Namespace) -> None:
+    if args.guest is None:
+        _why_board(args)
+        return
     from guesthouse.cli.screen import render_why
 
     with open_board(args) as client:
@@ -103,3 +111,15 @@ def why(args: argparse.Namespace) -> None:
         print_json(reply)
     else:
         print_text(render_why(reply))
+
+
+def _why_board(args: argparse.Namespace) -> None:
+    from guesthouse.cli.journal import fetch_journal, render_journal
+
+    with open_board(args) as client:
+        journal = fetch_journal(client)
+        boot = client.model.boot_id
+    if args.json:
+        print_json(journal)
+    else:
+        print_text(render_journal(journal, boot))

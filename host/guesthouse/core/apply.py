@@ -5,7 +5,7 @@ from __future__ import annotations
 from guesthouse.core import records as r
 from guesthouse.core import wire
 from guesthouse.core.model import BoardModel, Event, InstanceModel
-from guesthouse.core.names import FAULTS
+from guesthouse.core.names import FAULTS, reset_name
 from guesthouse.core.texts import Text
 
 # Summaries are a second apart, but an announcement may repeat a record between two of them; a
@@ -82,6 +82,8 @@ class Applier:
                 self._model.cpu_capacity = record.cpu_capacity_ppm / 1e6
                 self._model.oversubscription_cpu = record.oversubscription_cpu_ppm / 1e6
                 self._model.oversubscription_ram = record.oversubscription_ram_ppm / 1e6
+                self._model.reset_cause = reset_name(record.reset_cause)
+                self._model.unclean_boots = record.unclean_boots
             case r.Heap() | r.Time() | r.TimeMore():
                 self._board(record)
             case r.CpuQuota() | r.MemQuota() | r.Cpu() | r.Mem() | r.Counts() | r.Metric():

@@ -124,6 +124,8 @@ class BoardModel:
     cpu_capacity: float | None = None  # of one CPU: the part that can be reserved
     oversubscription_cpu: float | None = None  # what the limits may add up to, of one CPU
     oversubscription_ram: float | None = None  # the same for memory, of the heap for guests
+    reset_cause: str = ""  # why it started: "watchdog"
+    unclean_boots: int = 0  # in a row, before this one
     trace: bool = False
     summaries: int = 0  # complete summaries seen since this boot
     mechanisms: dict[str, str] = field(default_factory=dict)  # name -> "ok" or why not

@@ -25,6 +25,7 @@ VERBS = _names("VERB_")
 STATUSES = _names("STATUS_")
 CLASSES = _names("CLASS_")
 RESTARTS = _names("RESTART_")
+RESETS = _names("RESET_")
 BLACKOUTS = _names("BLACKOUT_")
 RECORDS = _names("RECORD_", frozenset({"RECORD_SIZE", "RECORD_HEADER_SIZE"}))
 TEXTS = _names("TEXT_", frozenset({"TEXT_SIZE", "TEXT_CHUNKS"}))
@@ -59,6 +60,10 @@ def reason_name(number: int) -> str:
 
 def restart_name(number: int) -> str:
     return RESTARTS.get(number, f"restart-{number}")
+
+
+def reset_name(number: int) -> str:
+    return RESETS.get(number, f"reset-{number}")
 
 
 def blackout_name(number: int) -> str:

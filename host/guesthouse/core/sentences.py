@@ -224,4 +224,6 @@ _CLAUSES: dict[str, Callable[[Event], str]] = {
     "bad-image": _bad_image,
     "woken": _says("woken"),
     "yielded": _says("yielded"),
+    "safe-mode": _says("not started: the board came up without its guests"),
+    "unclean-boot": lambda event: f"started again{_what(event)}",
 }

@@ -251,7 +251,7 @@ def test_a_culprit_that_was_removed_since_is_written_down_all_the_same():
     machine.words[1] ^= 1
     machine.boot()
     assert machine.journal() == [(wire.REASON_ESCALATED, "", 1)]
-    assert "not installed" in machine.told(wire.REASON_ESCALATED)[0][7]
+    assert "not installed" in machine.told(wire.REASON_UNCLEAN_BOOT)[0][7]
     assert [state for _, state in machine.states()] == [LOADING] * 2
     machine.close()
 
