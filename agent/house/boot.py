@@ -17,7 +17,7 @@ from .kernel import Kernel
 from .link import Link
 from .summary import Summary
 from .telemetry import Telemetry
-from .wire import FIRST_GUEST
+from .wire import AGENT, FIRST_GUEST
 
 VERSION = "0.1.0"
 
@@ -82,25 +82,38 @@ def assemble(port, heap_port, root, name):
 
 # Runs the board until it is stopped.
 def run(port, heap_port, root, name):
-    kernel, commands = assemble(port, heap_port, root, name)
+    try:
+        kernel, commands = assemble(port, heap_port, root, name)
+    except BaseException:
+        port.close_serial()
+        gc.enable()
+        raise
     from . import recovery
 
     past = recovery.Past(port)
     ended = past.faulted
     stopped = past.stopped
+    begun = False
     try:
         port.watch(_HANG_MS)
         recovery.begin(kernel, commands, past)
         modules.drop(recovery)
         del recovery, past
+        kernel.table.collect(AGENT)  # what the boot left behind
+        begun = True
         kernel.run()
         ended = stopped
     finally:
         port.keep(0, ended)
         leave(kernel)
+        # Who meets an error of the start is at the board; later nobody may be there, and the
+        # watchdog starts it again.
+        if begun and ended != stopped:
+            port.watch(1)
 
 
-# Gives the interpreter back: nothing of the agent's is left running.
+# Gives the interpreter back: nothing of the agent's is left running or in the place of what the
+# firmware has.
 def leave(kernel):
     kernel.current[0] = None
     kernel.port.unwatch()
@@ -109,4 +122,7 @@ def leave(kernel):
     kernel.hooks.remove()
     kernel.port.close_serial()
     sys.modules["gc"] = gc
+    for module in list(sys.modules):
+        if module.startswith("asyncio"):
+            del sys.modules[module]  # the next import loads it as the firmware has it
     gc.enable()

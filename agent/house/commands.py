@@ -29,7 +29,6 @@ _MAY_BE_NONE = ("cpu_max_us", "cpu_min_us", "cpu_min_period_us", "mem_min", "mem
 _WHY_ROOM = 300
 _LOGS_ROOM = 800
 _TEXT_ROOM = 200
-_EVENTS = 6  # of the journal in one answer
 _FILL_MAX = 900  # bytes of padding in the answer to a ping
 
 
@@ -319,20 +318,10 @@ class Commands:
     def journal(self, body):
         from . import journal
 
-        events, damaged = journal.read(self.kernel.hooks.root)
-        modules.drop(journal)
-        first = body.get("from", 0)
-        page = []
-        for reason, cause, count, boot, s, name in events[first : first + _EVENTS]:
-            page.append({
-                "reason": _name("REASON_", reason),
-                "guest": name,
-                "reset": _name("RESET_", cause),
-                "count": count,
-                "boot": boot,
-                "s": s,
-            })  # fmt: skip
-        return {"events": page, "next": first + len(page), "of": len(events), "damaged": damaged}
+        try:
+            return journal.page(self.kernel.hooks.root, body.get("from", 0), _name)
+        finally:
+            modules.drop(journal)
 
     # --- deploy ---
 

@@ -24,6 +24,7 @@ _EVENT = "<BBHII20s"
 _EVENT_SIZE = const(32)
 _EVENTS = const(15)
 _SIZE = const(512)
+_PAGE = const(6)  # events in one answer
 
 
 def _path(root):
@@ -49,6 +50,23 @@ def read(root):
         event[5] = str(event[5].rstrip(b"\x00"), "utf-8")
         events.append(event)
     return events, False
+
+
+# The answer to VERB_JOURNAL: the events from number `first` on. `name` is what finds the names of
+# reasons and resets.
+def page(root, first, name):
+    events, damaged = read(root)
+    told = []
+    for reason, cause, count, boot, second, guest in events[first : first + _PAGE]:
+        told.append({
+            "reason": name("REASON_", reason),
+            "guest": guest,
+            "reset": name("RESET_", cause),
+            "count": count,
+            "boot": boot,
+            "s": second,
+        })  # fmt: skip
+    return {"events": told, "next": first + len(told), "of": len(events), "damaged": damaged}
 
 
 # Makes the file where there is none, while there is room for it.

@@ -30,6 +30,7 @@ class Lifecycle:
     def __init__(self, kernel):
         self.kernel = kernel
         self.ident = FIRST_GUEST
+        self.noted = False  # a fault of the agent is in the journal
 
     # --- instances come and go ---
 
@@ -343,7 +344,9 @@ class Lifecycle:
             what(error),
         )
         sys.print_exception(error, sys.stderr)  # type: ignore[arg-type]
-        self.note(wire.REASON_AGENT_FAULT)
+        if not self.noted:  # once a boot: a fault that comes again must not wear the flash
+            self.noted = True
+            self.note(wire.REASON_AGENT_FAULT)
 
     # Writes what must not be forgotten into the journal.
     def note(self, reason, name="", cause=wire.RESET_UNKNOWN):

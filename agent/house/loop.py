@@ -192,6 +192,7 @@ def install(current, report):
         setattr(core, name, function)
         setattr(asyncio, name, function)
     sys.modules["asyncio"] = asyncio
+    sys.modules["asyncio.core"] = core
     leave()
 
 

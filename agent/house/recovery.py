@@ -78,6 +78,7 @@ def begin(kernel, commands, past):
     culprit = ""
     commands.store.sweep()
     for name in commands.store.installed():
+        port.feed()
         try:
             instance = commands.install(name)
         except BadImage as error:

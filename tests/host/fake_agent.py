@@ -82,6 +82,7 @@ class FakeAgent:
         self.raw = b""
         self.executed: list[int] = []  # verbs that took effect, repeats by id apart
         self.boot_id = 0x1234
+        self.unclean_boots = 0
         self.trace = False
         self.lose_reply: Callable[[int], bool] = lambda n: False
         self.damage_reply: Callable[[int], bool] = lambda n: False
@@ -389,7 +390,8 @@ class FakeAgent:
             records.append(
                 self._record(
                     wire.RECORD_BOOT, wire.BOARD, wire.BODY_BOOT,
-                    wire.VERSION, 0, 0, 16, HEAP, 250_000, 900_000, *self.promises.values(),
+                    wire.VERSION, wire.RESET_WATCHDOG, self.unclean_boots, 16,
+                    HEAP, 250_000, 900_000, *self.promises.values(),
                 )
             )  # fmt: skip
             records += self._text(wire.BOARD, wire.TEXT_BOARD, "fake")

@@ -133,6 +133,22 @@ def test_a_guest_that_is_down_is_named_with_what_to_do(
     assert "good" not in json.dumps(told["findings"])
 
 
+@pytest.mark.parametrize(
+    ("boots", "level", "says"),
+    [
+        (1, "note", "went down before this start (watchdog)"),
+        (3, "problem", "went down 3 times in a row: it has started no guest"),
+    ],
+)
+def test_a_board_that_was_reset_says_so(
+    agent: FakeAgent, doctor: Doctor, boots: int, level: str, says: str
+) -> None:
+    agent.unclean_boots = boots
+    told = doctor()
+    assert [one["level"] for one in told["findings"]] == [level]
+    assert says in told["words"]
+
+
 def test_a_full_board_says_so(agent: FakeAgent, doctor: Doctor) -> None:
     agent.flash_free = 5000
     for number in range(16):

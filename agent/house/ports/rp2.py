@@ -41,6 +41,19 @@ _ALARM = const(0)
 _ALARM_WORD = const(4)  # of its register: (0x10 >> 2) + _ALARM
 _NOW_WORD = const(10)  # of TIMERAWL
 
+_WATCHDOG = 0x400D8000 if _RP2350 else 0x40058000
+_LOAD = const(4)  # its registers, in bytes
+_REASON = const(8)
+_SCRATCH = const(12)
+_ENABLED = 1 << 30  # in its first register
+_SET = const(0x2000)  # behind a register stands one that sets bits of it, and one that clears some
+_CLEAR = const(0x3000)
+# What the watchdog resets: everything but the oscillators, like machine.reset().
+_RESETS = 0x40018008 if _RP2350 else 0x40010008
+_EVERYTHING = 0x01FFFFF3 if _RP2350 else 0x0001FFFC
+# Its counter goes down twice a microsecond on the RP2040.
+_PER_MS = 1000 if _RP2350 else 2000
+
 _VTOR = 0xE000ED08
 _NVIC_ENABLE = 0xE000E100
 _NVIC_DISABLE = 0xE000E180
@@ -50,11 +63,13 @@ _RAM_END = 0x20082000
 
 # A slice is not shorter than this: the alarm must still lie ahead when it is set.
 _SHORTEST_US = const(20)
+_LOOK_US = const(20000)  # between two looks of the handler at what the host sends
 _MISSED_US = const(1000)
 
 # The endpoint's buffer that goes to the host: its control word, and what it says while the
 # host has not taken it. The words are the chip's, the endpoint's number is MicroPython's.
 _TO_HOST = 0x50100090
+_FROM_HOST = 0x50100014  # the endpoint's control word, and where its buffer lies
 _TAKEN_NOT = 1 << 10
 _FIFO = const(256)  # bytes that the USB stack keeps for the host
 _PIECE = const(64)  # bytes in a packet
@@ -89,9 +104,10 @@ def _find_slot():
 
 SLOT = _find_slot()
 # Shared with the interrupt handler; see rp2_alarm.py for the words.
-STATE = array.array("I", [0, SLOT, 0, 0, 0, 0])
+STATE = array.array("I", [0, SLOT, 0, 0, 0, 0, 0, 0, 0])
 HOLD = const(4)  # a word of STATE: not 0 while nothing may be delivered
 _TAG = const(5)
+_FOOD = const(8)
 
 _handler = None
 _old_vector = 0
@@ -129,7 +145,7 @@ def start():
         return "alarm %d of the timer is in use" % _ALARM
     from . import rp2_alarm
 
-    _handler = rp2_alarm.make(uctypes.addressof(STATE), _TIMER, _ALARM, _ACKNOWLEDGE)
+    _handler = rp2_alarm.make(uctypes.addressof(STATE), _TIMER, _ALARM, _ACKNOWLEDGE, _WATCHDOG)
     modules.drop(rp2_alarm)
     renew()
     # A function in machine code is an object of type, number of arguments, code.
@@ -139,8 +155,9 @@ def start():
     vector = vectors + 4 * (_FIRST_VECTOR + _ALARM)
     _old_vector = mem32[vector]
     mem32[vector] = code | 1
+    mem32[_RESETS] = _EVERYTHING
     mem32[_TIMER + _ACKNOWLEDGE] = 1 << _ALARM
-    mem32[_TIMER + _ENABLE + 0x2000] = 1 << _ALARM  # sets the bits, leaves the others
+    mem32[_TIMER + _ENABLE + _SET] = 1 << _ALARM
     mem32[_NVIC_ENABLE] = 1 << _ALARM
     return None
 
@@ -153,7 +170,7 @@ def stop():
         return
     STATE[0] = 0
     mem32[_NVIC_DISABLE] = 1 << _ALARM
-    mem32[_TIMER + _ENABLE + 0x3000] = 1 << _ALARM  # clears the bits
+    mem32[_TIMER + _ENABLE + _CLEAR] = 1 << _ALARM
     mem32[(mem32[_VTOR] & 0xFFFFFFFF) + 4 * (_FIRST_VECTOR + _ALARM)] = _old_vector
     _handler = None
 
@@ -192,9 +209,12 @@ def arm(limit_us: int, wall, cpu, tag: int):
     state[HOLD] = 0
     deadline = (int(timer[_NOW_WORD]) + limit_us) | 1
     state[0] = deadline
-    timer[_ALARM_WORD] = deadline
+    first = deadline
+    if limit_us > _LOOK_US:
+        first = deadline - limit_us + _LOOK_US
+    timer[_ALARM_WORD] = first
     # Had an interrupt taken all of that time, the alarm would wait for the timer to come round.
-    if int(timer[_NOW_WORD]) - deadline >= 0:
+    if int(timer[_NOW_WORD]) - first >= 0:
         timer[_ALARM_WORD] = int(timer[_NOW_WORD]) + _MISSED_US
 
 
@@ -213,6 +233,49 @@ def stolen_us(gap):
     return 0
 
 
+# --- what survives a reset ----------------------------------------------------
+
+
+# One of three words of 30 bits that survive a reset, but no loss of power: the watchdog's scratch
+# registers 0 to 2. The boot ROM and the SDK use 4 to 7, nobody uses 3.
+def recall(index):
+    return mem32[_WATCHDOG + _SCRATCH + 4 * index] & TICKS_MASK
+
+
+def keep(index, value):
+    mem32[_WATCHDOG + _SCRATCH + 4 * index] = value
+
+
+# Why the board started, as a number of wire.py. The register that says so stays as it is over a
+# soft reset, and so it goes for what recovery.py knows better.
+def reset_cause():
+    reason = mem32[_WATCHDOG + _REASON] & 3
+    if reason & 1:
+        return 3  # the watchdog's time was up
+    if reason or recall(0):
+        return 2  # a program asked for it
+    return 1
+
+
+# The watchdog, which resets a board whose agent has not fed it for `ms`, 8388 at most. machine.WDT
+# cannot be stopped, its register can.
+def watch(ms):
+    unwatch()
+    STATE[_FOOD] = ms * _PER_MS
+    mem32[_RESETS] = _EVERYTHING
+    feed()
+    mem32[_WATCHDOG + _SET] = _ENABLED
+
+
+def feed():
+    mem32[_WATCHDOG + _LOAD] = STATE[_FOOD]
+
+
+def unwatch():
+    mem32[_WATCHDOG + _CLEAR] = _ENABLED
+    STATE[_FOOD] = 0
+
+
 # --- serial ------------------------------------------------------------------
 
 _stdin = sys.stdin.buffer
@@ -224,6 +287,9 @@ _given = 0  # bytes that the USB stack may still hold
 
 # Ctrl-C becomes a byte like any other: the link reads it.
 def open_serial():
+    buffer = mem32[_FROM_HOST] & 0xFFC0
+    if buffer:
+        mem32[_FROM_HOST & ~0xFFFF | buffer] = 0  # a Ctrl-C from before the agent
     _in.register(sys.stdin, select.POLLIN)
     micropython.kbd_intr(-1)
 

@@ -5,6 +5,15 @@
 # handler would eat the exception that it delivers, and a native one dies where a guest sits
 # at the recursion limit.
 #
+# It has three stages. Before the deadline it looks every 20 ms whether the host has sent a Ctrl-C,
+# for which the deadline is now, and feeds the watchdog, because a deadline that lies ahead is
+# guard enough. Behind it, it delivers the exception, every 33 us and more. An exception that the
+# VM does not take sits in a call that nothing interrupts; from the hundredth time on it looks once
+# a millisecond, and has it looked so 1000 times, the watchdog resets the board, with the guest's
+# tag in a register that survives: a reset costs the other guests a second, too. It counts looks and
+# not time: none are made while a flash write or a guest holds the interrupts, so nobody is blamed
+# for those.
+#
 # This module is needed once, at boot. Whoever has called make() should let go of it.
 
 import micropython
@@ -14,9 +23,12 @@ from micropython import const
 DEADLINE = const(0)  # of the running slice on the 32-bit timer, 0: disarmed
 SLOT = const(1)  # address of the VM's pending exception
 EXCEPTION = const(2)  # address of the exception object
-DELIVERED = const(3)
+DELIVERED = const(3)  # times that it was put into an empty slot
 HOLD = const(4)  # not 0 while nothing may be delivered: a file-system call is under way
 TAG = const(5)  # which instance runs, for whoever has to say so after a reset
+UNTAKEN = const(6)  # looks in a row that found the exception still in the slot
+WAITED = const(7)  # slow looks in this overrun
+FOOD = const(8)  # what feeds the watchdog
 
 # Registers of a timer, as bytes behind its base; INTR lies elsewhere on each chip.
 ALARM0 = const(0x10)
@@ -26,6 +38,8 @@ NOW = const(0x28)
 # loop: one that catches each exception is hit in its handler, too, and ends.
 _BURST_US = const(33)
 _JITTER = const(15)
+
+_QUICK_LOOKS = const(100)
 
 _SOURCE = """
 @micropython.asm_thumb
@@ -45,35 +59,118 @@ def handler():
     lsl(r3, r3, 8)
     mov(r4, %d)
     str(r4, [r3, %d])
+    mov(r0, %d)
+    lsl(r0, r0, 8)
+    add(r0, %d)
+    lsl(r0, r0, 8)
+    add(r0, %d)
+    lsl(r0, r0, 8)
     ldr(r2, [r1, 0])
     cmp(r2, 0)
-    beq(END)
+    bne(ARMED)
+    b(END)
+    label(ARMED)
     ldr(r4, [r3, %d])
     sub(r5, r4, r2)
-    bmi(EARLY)
+    bpl(DELIVER)
+
+    neg(r5, r5)
+    ldr(r6, [r1, 32])
+    str(r6, [r0, 4])
+    mov(r7, 0x50)
+    lsl(r7, r7, 8)
+    add(r7, 0x10)
+    lsl(r7, r7, 16)
+    ldr(r6, [r7, 0x14])
+    lsl(r6, r6, 16)
+    lsr(r6, r6, 22)
+    beq(QUIET)
+    lsl(r6, r6, 6)
+    add(r7, r7, r6)
+    ldr(r6, [r7, 0])
+    mov(r7, 4)
+    label(BYTE)
+    mov(r2, 255)
+    and_(r2, r6)
+    cmp(r2, 3)
+    beq(STOP)
+    lsr(r6, r6, 8)
+    sub(r7, 1)
+    bne(BYTE)
+    label(QUIET)
+    mov(r2, 156)
+    lsl(r2, r2, 7)
+    cmp(r5, r2)
+    bge(AHEAD)
+    mov(r2, r5)
+    cmp(r2, 16)
+    bge(AHEAD)
+    mov(r2, 16)
+    b(AHEAD)
+
+    label(STOP)
+    mov(r2, 1)
+    orr(r2, r4)
+    str(r2, [r1, 0])
+
+    label(DELIVER)
     ldr(r2, [r1, 16])
     cmp(r2, 0)
-    bne(HELD)
+    bne(SOON)
     ldr(r2, [r1, 8])
     ldr(r5, [r1, 4])
+    ldr(r6, [r5, 0])
+    cmp(r6, r2)
+    beq(STILL)
     str(r2, [r5, 0])
+    mov(r6, 0)
+    str(r6, [r1, 24])
     ldr(r2, [r1, 12])
+    cmp(r2, 0)
+    bne(AGAIN)
+    str(r6, [r1, 28])
+    label(AGAIN)
     add(r2, 1)
     str(r2, [r1, 12])
-    label(HELD)
+    b(SOON)
+
+    label(STILL)
+    ldr(r2, [r1, 24])
+    add(r2, 1)
+    str(r2, [r1, 24])
+    cmp(r2, %d)
+    blt(SOON)
+    ldr(r6, [r1, 28])
+    add(r6, 1)
+    str(r6, [r1, 28])
+    mov(r2, 250)
+    lsl(r2, r2, 2)
+    cmp(r6, r2)
+    bge(LAST)
+    b(AHEAD)
+
+    label(LAST)
+    ldr(r2, [r1, 20])
+    str(r2, [r0, 16])
+    mov(r2, 1)
+    lsl(r2, r2, 31)
+    str(r2, [r0, 0])
+    b(END)
+
+    label(SOON)
     mov(r5, %d)
     and_(r2, r5)
     add(r2, %d)
+    label(AHEAD)
     add(r2, r2, r4)
-    label(EARLY)
     str(r2, [r3, %d])
     label(END)
 """
 
 
 # The handler, for a state at `state` (address), the timer at `timer`, its alarm `number`
-# and the byte offset of its register INTR.
-def make(state, timer, number, acknowledge):
+# and the byte offset of its register INTR, and the watchdog at `watchdog`.
+def make(state, timer, number, acknowledge, watchdog):
     scope = {"micropython": micropython}
     exec(
         _SOURCE
@@ -87,7 +184,11 @@ def make(state, timer, number, acknowledge):
             timer >> 8 & 255,
             1 << number,
             acknowledge,
+            watchdog >> 24,
+            watchdog >> 16 & 255,
+            watchdog >> 8 & 255,
             NOW,
+            _QUICK_LOOKS,
             _JITTER,
             _BURST_US,
             ALARM0 + 4 * number,

@@ -20,6 +20,7 @@ EXCHANGES_MIN = 5  # on a line so slow that the span is over before
 _PAD = 240  # bytes that fill a command line well
 _FILL = 900
 _FRAME = wire.FRAME_HEADER_SIZE + wire.FRAME_CRC_SIZE + wire.REPLY_HEADER_SIZE
+_SAFE_MODE = 3  # unclean boots in a row, and the agent starts no guest
 _ROOM_FOR_DEPLOY = 16 * 1024  # bytes; the agent keeps 8 KiB of the flash beside an image
 
 # What stops working where a mechanism has failed its self-test, and what helps.
@@ -146,6 +147,7 @@ def findings(seen: Examination) -> list[Finding]:
     model = seen.model
     found = [
         *_mechanisms(model),
+        *_boots(model),
         *_line(seen),
         *(_guest(guest) for guest in _by_id(model) if guest.state in _BAD_STATES),
         *_room(seen),
@@ -208,6 +210,19 @@ def _line(seen: Examination) -> list[Finding]:
     return found
 
 
+def _boots(model: BoardModel) -> list[Finding]:
+    if model.unclean_boots >= _SAFE_MODE:
+        told = (
+            f"the board went down {model.unclean_boots} times in a row: it has started no guest"
+        )
+        what = "guesthouse why tells what happened; guesthouse start GUEST goes on"
+        return [Finding("problem", told, what)]
+    if model.unclean_boots:
+        told = f"the board went down before this start ({model.reset_cause})"
+        return [Finding("note", told, "guesthouse why tells what happened")]
+    return []
+
+
 def _guest(guest: InstanceModel) -> Finding:
     fault = guest.last_fault or guest.reason
     where = f" at {place(guest.last_where)}" if guest.last_where else ""
@@ -216,7 +231,7 @@ def _guest(guest: InstanceModel) -> Finding:
     if guest.state == "quarantined":
         return Finding(
             "problem",
-            f"{told}, too often in a row",
+            told if fault == "escalated" else f"{told}, too often in a row",
             f"guesthouse why {name} tells more; guesthouse start {name} gives it another chance",
         )
     if guest.state == "backoff":

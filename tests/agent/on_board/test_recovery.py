@@ -1,5 +1,6 @@
 # What a board makes of the run before this one, with a port whose words survive.
 
+import gc
 import json
 
 import board
@@ -210,7 +211,8 @@ def test_leaving_the_agent_is_a_clean_end_and_an_error_is_not():
     def broken(buf):
         raise OSError("the line is broken")
 
-    for read, phase in ((ctrl_c, 0), (broken, 2)):
+    # After an error that came again and again the watchdog is what starts the board anew.
+    for read, phase, watched in ((ctrl_c, 0, None), (broken, 2, 1)):
         machine.words[0] = 0
         port.serial_read = read
         try:
@@ -218,7 +220,7 @@ def test_leaving_the_agent_is_a_clean_end_and_an_error_is_not():
         except OSError:
             pass
         assert machine.words[0] == recovery._word(phase, 0)
-        assert machine.watched is None
+        assert machine.watched == watched
     machine.close()
 
 
@@ -310,6 +312,34 @@ def test_a_damaged_journal_is_begun_anew_and_said():
         assert journal.add(root, wire.REASON_ESCALATED, "b.0", 3, 1, 1)
         assert [e[5] for e in journal.read(root)[0]] == ["b.0"]
     assert exists(path)
+    machine.close()
+
+
+def test_a_fault_of_the_agent_is_written_down_once_a_boot():
+    machine = Machine()
+    machine.boot()
+    for _ in range(5):
+        machine.board.kernel.lifecycle.fault(ValueError("injected"))
+    assert len(machine.told(wire.REASON_AGENT_FAULT)) == 5
+    assert machine.journal() == [(wire.REASON_AGENT_FAULT, "", 1)]
+    machine.close()
+
+
+def test_a_start_that_fails_gives_everything_back():
+    machine = Machine()
+    machine.boot()
+    port = machine.board.port
+    boot.leave(machine.board.kernel)
+    closed = []
+    port.close_serial = lambda: closed.append(True)
+    port.self_test = lambda: "a loop was not stopped"
+    said = ""
+    try:
+        boot.run(port, board.unix_heap, machine.board.root, "test")
+    except SystemExit as error:
+        said = str(error)
+    assert "cannot stop a guest" in said
+    assert closed and gc.isenabled()
     machine.close()
 
 
