@@ -1,13 +1,14 @@
 # The Unix port: its figures, its clocks, and the serial line on stdin and stdout. How a guest is
-# stopped stands in unix_timer.py, where the heap is in unix_heap.py.
+# stopped stands in unix_timer.py, what survives a reset in unix_reset.py, where the heap is in
+# unix_heap.py.
 
 import ffi
-import os
 import struct
 import time
 from micropython import const
 
 # What the kernel asks of a port, beside the line below. STATE[0] is 0 while disarmed.
+from .unix_reset import feed, keep, recall, reset_cause, unwatch, watch  # noqa: F401
 from .unix_timer import (  # noqa: F401
     HOLD,
     STATE,
@@ -54,40 +55,6 @@ _poll = _libc.func("i", "poll", "pLi")
 _read = _libc.func("l", "read", "ipL")
 _write = _libc.func("l", "write", "ipL")
 _fcntl = _libc.func("i", "fcntl", "iii")
-
-# --- what survives a reset ----------------------------------------------------
-
-_CAUSES = ("unknown", "power-on", "soft", "watchdog", "fault")  # by their numbers in wire.py
-_kept = [0, 0, 0]
-
-
-# One of three words of 30 bits that survive a reset, but no loss of power.
-def recall(index):
-    return _kept[index]
-
-
-def keep(index, value):
-    _kept[index] = value
-
-
-# Why the board started, as a number of wire.py: the supervisor knows.
-def reset_cause():
-    cause = os.getenv("GUESTHOUSE_RESET_CAUSE")
-    return _CAUSES.index(cause) if cause in _CAUSES else 0
-
-
-# The watchdog, which ends a board whose agent has not fed it for `ms`.
-def watch(ms):
-    pass
-
-
-def feed():
-    pass
-
-
-def unwatch():
-    pass
-
 
 # --- serial ------------------------------------------------------------------
 

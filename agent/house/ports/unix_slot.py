@@ -62,6 +62,17 @@ def _on_stack(address):
     return False
 
 
+# The (low, high) range of executable memory around an address, (0, 0) where there is none.
+def text_around(address):
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            fields = line.split()
+            low, high = [int(part, 16) for part in fields[0].split("-")]
+            if low <= address < high and "x" in fields[1]:
+                return low, high
+    return 0, 0
+
+
 # The address of the stack limit, 0 where it is not found: lowered to just above what is in
 # use, it must stop a recursion that it let pass before.
 def find_stack_limit():

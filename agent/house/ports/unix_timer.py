@@ -11,13 +11,12 @@ import time
 import uctypes
 from micropython import const
 
-from .unix_slot import SLOT, WORD, find_stack_limit, is_x64
+from .unix_slot import SLOT, WORD, find_stack_limit, is_x64, text_around
 
 _SIGNAL = const(38)  # a real-time signal: nothing in the port or in libffi uses it
+_SIGKILL = const(9)
 _SIGEV_SIGNAL = const(0)
-_SA_NODEFER = const(0x40000000)
 _SIGACTION_SIZE = const(152)
-_SIGACTION_FLAGS = const(136)
 _CLOCK_MONOTONIC = const(1)
 _CLOCK_THREAD_CPU = const(3)
 _PAGE = const(4096)
@@ -27,6 +26,20 @@ _HEADROOM = const(1 << 20)  # bytes of stack in all while the handler runs; Linu
 
 # After the deadline the timer delivers the exception again every so often.
 _BURST_NS = const(50000)
+_BURST_US = const(50)
+
+# An exception that still waits in the slot is not made any more pressing by another delivery: where
+# so many in a row found it there, the handler looks more slowly. What it interrupts so gets on,
+# however slow the machine is. After some more looks in a slice
+# the guest is in calls that nothing interrupts, and the last resort is to end the board. They are
+# half a second in which the guest could have taken it: time in which the machine ran others, or
+# stood still, brings one look, however long it was.
+_STUBBORN = const(20)
+_SLOW_NS = const(1000000)
+_LOST = const(500)
+
+# The watchdog allows for a slice that may be so long.
+_LONG_US = const(1000000)
 
 # A guest that catches it is pursued by a scheduled callback, which the VM runs between
 # two of its checks: it delivers again and schedules itself, so that hardly any of the
@@ -40,6 +53,9 @@ _PURSUE_AFTER = const(2)
 _HELD_US = const(200)
 _LATE_US = const(1000)
 
+# Rounds of the self-test's loop: 0.2 s or more, so that a deadline of 2 ms lies within.
+_SPINS = const(10000000)
+
 # A gap between wall and CPU time shorter than this is not worth asking the kernel about.
 _GAP_US = const(100)
 
@@ -51,6 +67,8 @@ _clock_gettime = _libc.func("i", "clock_gettime", "ip")
 _mmap = _libc.func("L", "mmap", "LLiiil")
 _pread = _libc.func("l", "pread", "ipLl")
 _open = _libc.func("i", "open", "si")
+_getpid = _libc.func("i", "getpid", "")
+_kill = _libc.func("i", "kill", "ii")
 
 ticks_us = time.ticks_us
 
@@ -76,7 +94,16 @@ _FORGIVEN = const(10)  # us of this slice in sleeps that no signal ends
 _STALLED = const(11)  # 1 where this slice was begun anew because the machine stood still
 HOLD = const(12)  # not 0 while nothing may be delivered: a file-system call is under way
 TAG = const(13)  # which instance runs, for whoever has to say so after a reset
-STATE = array.array("I", [0] * 9 + [0x2F6E2B1, 0, 0, 0, 0])
+_UNTAKEN = const(14)  # signals in a row that found the exception still in the slot, or HOLD
+_PURSUED = const(15)  # 1 while _pursue is in the scheduler's queue
+_PID = const(16)
+_LOOKS = const(17)  # slow ones in this slice
+ENDED = const(18)  # 1: the last resort ended this run
+WATCH = const(19)  # CPU time in ms that the agent's watchdog allows, 0 where there is none
+FED = const(20)  # CPU time in ms when it was fed last
+_SLOW = const(21)  # 1 while the timer is set to slow looks
+KEPT = const(22)  # three words of the agent's that survive a reset
+STATE = array.array("I", [0] * 9 + [0x2F6E2B1] + [0] * 15)
 _schedule = micropython.schedule
 
 _now = array.array("q", [0, 0])  # timespec for the agent
@@ -107,7 +134,9 @@ def _run_delay(text, n: int) -> int:
 def _pursue(_):
     p = ptr32(STATE)
     if p[_ARMED] == 0:
+        p[_PURSUED] = 0
         return
+    p[_UNTAKEN] = 0
     if p[HOLD]:
         _schedule(_pursue, 0)
         return
@@ -126,12 +155,21 @@ def _pursue(_):
 # machine gave to other processes is not the guest's, and neither is a sleep that no signal
 # ends: then the kernel waits for a disk, and the handler comes late. A virtual machine that its
 # host stops for a moment charges the stop to whoever was running; no program can keep the signal
-# waiting that long, so the slice then begins anew, once. It allocates nothing.
+# waiting that long, so the slice then begins anew, once. It allocates nothing. `at` is the
+# instruction that it interrupts.
 @micropython.viper
-def _on_timer(sig):
+def _on_timer(at):
     p = ptr32(STATE)
-    if p[_ARMED] == 0 or p[HOLD]:
-        return  # the interval comes back
+    if p[_ARMED] == 0:
+        _timer_settime(_timer, 0, _disarmed, None)
+        return
+    untaken = int(p[_UNTAKEN]) + 1
+    if p[HOLD]:
+        p[_UNTAKEN] = untaken
+        if untaken == _STUBBORN:
+            p[_SLOW] = 1
+            _timer_settime(_timer, 0, _slowly, None)
+        return
     limit = int(p[_LIMIT])
     _clock_gettime(_CLOCK_THREAD_CPU, _now_h)
     t = ptr32(_now_h)
@@ -144,7 +182,15 @@ def _on_timer(sig):
             stolen = (int(_run_delay(_stat_h, n)) - int(p[_DELAY0])) & 0xFFFFFFFF
         over = wall - stolen - int(p[_FORGIVEN]) - limit
         if over < 0:
-            return  # the interval comes back to look again
+            left = 0 - over
+            if left > limit - used:
+                left = limit - used
+            if left > _BURST_US:  # else the interval comes back to look again
+                s = ptr32(_rest)
+                s[4] = left // 1000000
+                s[6] = left % 1000000 * 1000
+                _timer_settime(_timer, 0, _rest, None)
+            return
         if over > _LATE_US:
             p[_FORGIVEN] = wall - stolen - used
             return
@@ -157,20 +203,55 @@ def _on_timer(sig):
         p[_WALL0] = int(ticks_us())  # type: ignore[call-overload]
         return
     q = ptr32(_slot_view)
+    n = int(p[_DELIVERED]) + 1
+    if n > 1 and q[0] == p[_EXC_LO] and q[1] == p[_EXC_HI]:
+        p[_UNTAKEN] = untaken
+        if untaken == _STUBBORN:
+            p[_SLOW] = 1
+            _timer_settime(_timer, 0, _slowly, None)
+        elif untaken > _STUBBORN:
+            p[_LOOKS] = int(p[_LOOKS]) + 1
+            if p[_LOOKS] == _LOST:
+                p[ENDED] = 1
+                _kill(int(p[_PID]), _SIGKILL)
+    else:
+        p[_UNTAKEN] = 0
+        if p[_SLOW]:
+            p[_SLOW] = 0
+            _timer_settime(_timer, 0, _soon, None)
     q[0] = p[_EXC_LO]
     q[1] = p[_EXC_HI]
-    n = int(p[_DELIVERED]) + 1
     p[_DELIVERED] = n
-    if n == _PURSUE_AFTER:
+    if n >= _PURSUE_AFTER and p[_PURSUED] == 0 and _may_lock(at):
+        p[_PURSUED] = 1
         _schedule(_pursue, 0)
 
 
+# Whether the VM's scheduler may be called by a handler that interrupted the instruction `at`. It
+# takes a mutex, and where the thread is about to take or to leave that one itself, it would wait
+# for itself for ever. So nowhere in the library that has the mutex, except in a system call.
+@micropython.viper
+def _may_lock(at) -> bool:
+    a = int(at)
+    if a < int(_LOCKS_BEGIN) or a >= int(_LOCKS_END):
+        return True
+    code = ptr8(a - 2)
+    return code[0] == 0x0F and code[1] == 0x05
+
+
+_LOCKS_BEGIN, _LOCKS_END = text_around(ffi.open(None).addr("pthread_mutex_lock"))
 _slot_view = uctypes.bytearray_at(SLOT, WORD) if SLOT else bytearray(WORD)
 # No lock: the handler allocates nothing, and a lock can deadlock on the atomic section.
-_callback = ffi.callback("v", _on_timer, "i")
+_callback = ffi.callback("v", _on_timer, "l")
 _timer = None
-_setting = bytearray(32)
 _disarmed = bytes(32)
+
+
+# Settings of the timer: interval and first expiry, each in seconds and nanoseconds.
+_setting = bytearray(struct.pack("<qqqq", 0, _BURST_NS, 0, 0))
+_rest = bytearray(_setting)
+_soon = struct.pack("<qqqq", 0, _BURST_NS, 0, _BURST_NS)
+_slowly = struct.pack("<qqqq", 0, _SLOW_NS, 0, _SLOW_NS)
 _exception = None
 
 
@@ -197,7 +278,7 @@ def delivered():
 # Machine code (x86-64) around a C function: it raises the VM's stack limit for the time of the
 # call. A guest may stand at the limit when the signal comes; the handler's own stack check
 # would fail there and throw RuntimeError out of the middle of whatever C code was running,
-# which ended in a segmentation fault each time.
+# which ended in a segmentation fault each time. The function is given the interrupted instruction.
 def _with_headroom(function, limit):
     code = _mmap(0, _PAGE, _PROT_ALL, _MAP_PRIVATE_ANONYMOUS, -1, 0)
     view = uctypes.bytearray_at(code, _PAGE)
@@ -205,8 +286,10 @@ def _with_headroom(function, limit):
     struct.pack_into("<6s", view, 11, b"\xff\x33\x48\x83\xec\x08")  # push [rbx]; sub rsp, 8
     struct.pack_into("<3sI", view, 17, b"\x48\xc7\x03", _HEADROOM)  # mov qword [rbx], headroom
     struct.pack_into("<2sQ", view, 24, b"\x48\xb8", function)  # mov rax, function
+    # mov rdi, [rdx + 168]: the instruction pointer in the context, the handler's third argument
+    struct.pack_into("<7s", view, 34, b"\x48\x8b\xba\xa8\x00\x00\x00")
     # call rax; add rsp, 8; pop [rbx]; pop rbx; ret
-    struct.pack_into("<10s", view, 34, b"\xff\xd0\x48\x83\xc4\x08\x8f\x03\x5b\xc3")
+    struct.pack_into("<10s", view, 41, b"\xff\xd0\x48\x83\xc4\x08\x8f\x03\x5b\xc3")
     return code
 
 
@@ -222,9 +305,8 @@ def start():
         return "the VM's stack limit was not found"
     action = bytearray(_SIGACTION_SIZE)
     struct.pack_into("<Q", action, 0, _with_headroom(_callback.cfun(), limit))
-    # NODEFER: should an error jump out of the handler, the next signal still comes. No RESTART:
-    # a guest that sleeps in a system call must come back to the VM to be stopped.
-    struct.pack_into("<i", action, _SIGACTION_FLAGS, _SA_NODEFER)
+    # No NODEFER: a handler on top of another would not see where the VM was interrupted. No
+    # RESTART: a guest that sleeps in a system call must come back to the VM to be stopped.
     if _sigaction(_SIGNAL, action, None):
         return "sigaction failed"
     event = bytearray(64)
@@ -233,7 +315,7 @@ def start():
     if _timer_create(_CLOCK_MONOTONIC, event, handle):
         return "timer_create failed"
     _timer = struct.unpack("<Q", handle)[0]
-    struct.pack_into("<q", _setting, 8, _BURST_NS)
+    STATE[_PID] = _getpid()
     fd = _open("/proc/thread-self/schedstat", 0)
     if fd > 0 and _pread(fd, _stat, 64, 0) > 0:
         STATE[_FD] = fd
@@ -249,6 +331,11 @@ def cpu_us() -> int:
     return int(t[0]) * 1000000 + int(t[2]) // 1000
 
 
+# Is told of a slice that may be longer than the watchdog waits, which takes this function's place.
+def stretch(limit_us):
+    pass
+
+
 # Starts the countdown of a slice of the instance `tag` that began at these readings of the clocks.
 def arm(limit_us, wall, cpu, tag):
     s = STATE
@@ -256,15 +343,20 @@ def arm(limit_us, wall, cpu, tag):
     s[_LIMIT] = limit_us
     s[_FORGIVEN] = 0
     s[_STALLED] = 0
+    s[_UNTAKEN] = 0
+    s[_LOOKS] = 0
+    s[_SLOW] = 0
     s[_WALL0] = wall & 0xFFFFFFFF
     s[_CPU0] = cpu & 0xFFFFFFFF
+    if limit_us >= _LONG_US:
+        stretch(limit_us)
     # struct, not arithmetic on a float: seconds, then nanoseconds of the first expiry
     struct.pack_into("<qq", _setting, 16, limit_us // 1000000, limit_us % 1000000 * 1000)
     s[_ARMED] = 1
     _timer_settime(_timer, 0, _setting, None)
 
 
-# Ends the burst. Between slices an armed timer only costs a signal, so this is called
+# Ends the burst. Between slices an armed timer costs one signal at most, so this is called
 # when the agent is about to sleep and after a kill, not after every slice.
 def quiet():
     STATE[_ARMED] = 0
@@ -286,8 +378,9 @@ def stolen_us(gap):
     return min(gap, stolen)
 
 
+# Longer than any deadline, and not for ever.
 def _spin():
-    while True:
+    for _ in range(_SPINS):
         pass
 
 

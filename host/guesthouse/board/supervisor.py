@@ -44,6 +44,7 @@ _QUICK_S = 2.0  # a run that ends sooner counts as a failed start
 _QUICK_ENDS = 5  # so many in a row and it is not started again
 _BACKOFF_S = (0.2, 0.4, 0.8, 1.6, 3.2)
 _END_S = 1.0  # from SIGTERM to SIGKILL
+_WORDS_SIZE = 4096  # bytes of memory that survive a reset: a page, which the program maps
 _PR_SET_PDEATHSIG = 1
 
 
@@ -98,6 +99,9 @@ class Supervisor:
             signal.signal(number, self._stop)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._lifeline = [0] if launch.lifeline else []
+        # It ends with this process, as a board's own does without power.
+        self._words = os.memfd_create("guesthouse-reset-words")
+        os.ftruncate(self._words, _WORDS_SIZE)
         self._board = SimBoard(
             name=launch.name,
             path=self._line.path,
@@ -116,10 +120,12 @@ class Supervisor:
         """Until it is stopped; 1 when the program ended at its first start before it spoke."""
         quick_ends = 0
         reset_cause = "power-on"
+        cpu_s = 0.0
         try:
             while not self._told_to_stop():
                 began = time.monotonic()
-                child = self._start(reset_cause)
+                before = _children_s()
+                child = self._start(reset_cause, cpu_s)
                 try:
                     if self._ready >= 0 and not self._report_start(child):
                         return 1
@@ -130,6 +136,7 @@ class Supervisor:
                 if self._told_to_stop():
                     break
                 reset_cause = _reset_cause(child.returncode)
+                cpu_s = _children_s() - before
                 quick = time.monotonic() - began < _QUICK_S
                 quick_ends = quick_ends + 1 if quick else 0
                 self._board = replace(self._board, last_end=end)
@@ -148,7 +155,8 @@ class Supervisor:
             self._line.close()
         return 0
 
-    def _start(self, reset_cause: str) -> subprocess.Popen[bytes]:
+    def _start(self, reset_cause: str, cpu_s: float) -> subprocess.Popen[bytes]:
+        """``reset_cause``: why the last run ended, which had used ``cpu_s`` of CPU time."""
         # A host may have left the line cooked, and a reset loses what was not received yet.
         self._line.make_raw()
         self._line.discard_input()
@@ -157,6 +165,8 @@ class Supervisor:
             # Nothing of the user's own MicroPython modules: a board has none.
             "MICROPYPATH": ".frozen",
             "GUESTHOUSE_RESET_CAUSE": reset_cause,
+            "GUESTHOUSE_RESET_CPU_MS": str(round(cpu_s * 1000)),
+            "GUESTHOUSE_RESET_WORDS": str(self._words),
         }
         if self._board.restarts == 0:
             _say(f"runs {shlex.join(self._launch.argv)}")
@@ -168,6 +178,7 @@ class Supervisor:
             stdout=self._line.master,
             cwd=self._launch.root,
             env=environment,
+            pass_fds=(self._words,),
             preexec_fn=self._die_with_us,
         )
 
@@ -256,11 +267,18 @@ def _how(child: subprocess.Popen[bytes]) -> str:
 def _reset_cause(returncode: int) -> str:
     """What a microcontroller would find in its reset register.
 
-    ``watchdog`` is SIGKILL: the last resort against a guest that nothing else stops.
+    ``watchdog`` is SIGKILL: the last resort against a guest that nothing else stops, unless
+    somebody else sent it. The agent can tell, by its words and its CPU time.
     """
     if returncode == -signal.SIGKILL:
         return "watchdog"
     return "soft" if returncode == 0 else "fault"
+
+
+def _children_s() -> float:
+    """CPU time of the children that have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _die_with_parent() -> Callable[[], None]:
