@@ -79,7 +79,9 @@ def sim(args: argparse.Namespace) -> int | None:
         elif not running:
             say("no simulated board is running; start one with: guesthouse sim")
         for board in running if not args.json else ():
-            print_text(f"{board.port}  {board.path}  {board.status}, process {board.pid}\n")
+            print_text(
+                f"{board.port}  {board.path}  {board.status}, process {board.pid}{_resets(board)}\n"
+            )
         return None
     if args.stop:
         if not (picosim.stop() if pico else boards.stop(args.name)):
@@ -126,6 +128,14 @@ def _start_pico(args: argparse.Namespace) -> SimBoard:
             ExitCode.USAGE,
         )
     return start_pico_sim(args.fresh, args.firmware, args.foreground)
+
+
+def _resets(board: SimBoard) -> str:
+    """How often it was started again, and what ended it last: the same words as in its log."""
+    if not board.restarts:
+        return ""
+    times = "once" if board.restarts == 1 else f"{board.restarts} times"
+    return f", started again {times}, last after {board.last_end}"
 
 
 def _end(args: argparse.Namespace) -> str:
