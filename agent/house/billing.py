@@ -4,38 +4,54 @@
 # thread's own, wall time beyond it was either given to others by the machine (stolen) or slept
 # in a call that blocks (slept), which is billed like CPU time: nobody else could run.
 
+from array import array
+
+
+from . import meter
 from .clock import TICKS_MASK, Account
 
 
 class Billing:
     def __init__(self, port):
         self.port = port
+        self.one_clock = not port.CPU_SLEEPS  # it tells wall and CPU time
+        self.shared = array("i", [0] * meter.SHARED)
         # With the instances' own accounts these add up to the elapsed time.
         self.agent = Account()
         self.idle = Account()
         self.stolen = Account()
         self.departed = Account()  # of instances that were removed
-        self.wall = port.ticks_us() & TICKS_MASK  # readings at the last boundary
+        # Readings at the last boundary; the wall clock's is shared[NOW].
+        self.shared[meter.NOW] = port.ticks_us() & TICKS_MASK
         self.cpu = port.cpu_us()
-        self.elapsed = 0  # wall time of the last stretch
         # The two clocks are read one after the other, so CPU time may come out a little above
         # wall time. What the accounts are ahead is made up in the next stretches.
         self.skew = 0
 
-    # Ends a stretch; returns its us of CPU time and sets `elapsed`.
+    # Ends a stretch; returns its us of CPU time and sets shared[ELAPSED].
     def mark(self):
+        shared = self.shared
         wall = self.port.ticks_us() & TICKS_MASK
+        elapsed = wall - shared[meter.NOW] & TICKS_MASK
+        shared[meter.ELAPSED] = elapsed
+        shared[meter.NOW] = wall
+        if self.one_clock:
+            return elapsed  # the slices in between have moved the boundary and nothing else
         cpu = self.port.cpu_us()
-        self.elapsed = wall - self.wall & TICKS_MASK
         used = cpu - self.cpu & TICKS_MASK
-        self.wall = wall
         self.cpu = cpu
         return used
+
+    # What port.arm() is told of the wall clock: a reading, or where it ends the agent's stretch.
+    def wall(self):
+        return self.shared if self.one_clock else self.shared[meter.NOW]
 
     # Ends a stretch of a guest; returns the us it is billed for.
     def guest(self):
         used = self.mark()
-        gap = self.elapsed - used + self.skew
+        if self.one_clock:
+            return used
+        gap = self.shared[meter.ELAPSED] - used + self.skew
         if gap <= 0:
             self.skew = gap
             return used
@@ -46,15 +62,17 @@ class Billing:
 
     # Ends a stretch of the agent's own work.
     def work(self):
-        self.agent.add(self.guest())
+        shared = self.shared
+        self.agent.add(self.guest() + shared[meter.AGENT_US])
+        shared[meter.AGENT_US] = 0
 
     # Ends a stretch in which the agent slept because nobody could run.
     def rest(self):
         used = self.mark()
-        if not self.port.CPU_SLEEPS:
+        if self.one_clock:
             self.idle.add(used)
             return
-        gap = self.elapsed - used + self.skew
+        gap = self.shared[meter.ELAPSED] - used + self.skew
         self.skew = min(0, gap)
         self.agent.add(used)
         if gap <= 0:

@@ -4,6 +4,8 @@
 # 17.9 minutes, and a larger integer is an allocation. Time and every account of time
 # are therefore pairs (seconds, microseconds below 10**6), good for 34 years.
 
+from array import array
+
 from micropython import const
 
 _MILLION = const(1000000)
@@ -15,18 +17,31 @@ _MASK = const(0x3FFFFFFF)
 TICKS_MASK = _MASK
 
 
-# An account of time: add() takes 0 to 2**29 microseconds.
+# An account of time: add() takes 0 to 2**29 microseconds. Its two words may be the first of a
+# longer array, so that machine code can add to it (meter.py).
 class Account:
-    def __init__(self):
-        self.s = 0
-        self.us = 0
+    def __init__(self, words=None):
+        self.words = words or array("i", (0, 0))
+
+    @property
+    def s(self):
+        return self.words[0]
+
+    @property
+    def us(self):
+        return self.words[1]
 
     def add(self, us):
-        us += self.us
+        words = self.words
+        us += words[1]
         while us >= _MILLION:
             us -= _MILLION
-            self.s += 1
-        self.us = us
+            words[0] += 1
+        words[1] = us
+
+    def add_account(self, other):
+        self.words[0] += other.words[0]
+        self.add(other.words[1])
 
 
 # The board's time since boot. `ticks_us` is injected, so that tests can wrap it at will.

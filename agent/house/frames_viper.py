@@ -30,8 +30,9 @@ _END = const(19)  # one past the last byte in use, at the last sync, in steps of
 _TICKS = const(20)  # allocation clock at the last sync
 _CONTEXT_SIZE = const(21)
 
-# Long stretches without change are skipped by memcmp, in pieces of the table. A
-# comparison of two objects costs as much as this many bytes in the loop.
+# Long stretches without change are skipped by memcmp, in pieces of the table, where it compares
+# many bytes at once; a Pico's takes them one by one, which is slower than the loop. A comparison
+# of two objects costs as much as this many bytes in the loop.
 _PIECE_BITS = const(10)
 _WORTHWHILE = const(128)
 
@@ -88,6 +89,7 @@ class Table(FrameTable):
         shadow = int(context[_SHADOW]) | (int(context[_SHADOW + 1]) << 32)
         counts = ptr32(int(context[_COUNTS]) | (int(context[_COUNTS + 1]) << 32))
         length = int(context[_LENGTH])
+        stride = int(context[_STRIDE])
 
         now = int(bounds[0])
         offset = int(context[_LOW])
@@ -95,7 +97,7 @@ class Table(FrameTable):
         if now < offset:
             offset = now
         offset = (offset >> 3) << 3
-        now = ((int(bounds[int(context[_STRIDE])]) >> 5) << 3) + 8
+        now = ((int(bounds[stride]) >> 5) << 3) + 8
         end = int(context[_END])
         context[_END] = now
         if now > end:
@@ -123,12 +125,29 @@ class Table(FrameTable):
             stop = (piece + 1) << _PIECE_BITS
             if stop > end:
                 stop = end
-            if stop - offset > _WORTHWHILE and pieces[2 * piece] == pieces[2 * piece + 1]:
+            if (
+                stop - offset > _WORTHWHILE
+                and stride == 2
+                and pieces[2 * piece] == pieces[2 * piece + 1]
+            ):
                 offset = stop
                 continue
             while offset < stop:
                 a = ptr32(table + offset)
                 b = ptr32(shadow + offset)
+                if (
+                    offset + 32 <= stop
+                    and int(a[0]) == int(b[0])
+                    and int(a[1]) == int(b[1])
+                    and int(a[2]) == int(b[2])
+                    and int(a[3]) == int(b[3])
+                    and int(a[4]) == int(b[4])
+                    and int(a[5]) == int(b[5])
+                    and int(a[6]) == int(b[6])
+                    and int(a[7]) == int(b[7])
+                ):
+                    offset += 32
+                    continue
                 if int(a[0]) == int(b[0]) and int(a[1]) == int(b[1]):
                     offset += 8
                     continue

@@ -1,10 +1,11 @@
 # An instance: one running copy of an image, with its quotas, accounts and counters.
 
 import binascii
+from array import array
 
 from micropython import const
 
-from . import wire
+from . import meter, wire
 from .clock import Account
 from .cpu import Limit, Reservation
 from .logtail import LogTail
@@ -21,7 +22,7 @@ _RESTART = {
 
 
 class Instance:
-    def __init__(self, ident, owner, image, index, port, now):
+    def __init__(self, ident, owner, image, index, port, block):
         self.id = ident  # in records
         self.owner = owner  # in the frame table
         self.image = image
@@ -32,9 +33,19 @@ class Instance:
         self.spec = spec = image.spec  # changed as a whole only
         self.state = wire.STATE_STOPPED
         self.reason = wire.REASON_DEPLOYED
-        self.limit = Limit(spec["cpu_max_us"], spec["cpu_period_us"] // 1000, now)
+        now = port.ticks_ms()
+        # What a slice changes; see meter.py for the words.
+        self.meter = words = array("i", [0] * meter.WORDS)
+        words[meter.OWNER] = owner
+        self.block = block  # bytes
+        self.node = None
+        self.cpu = Account(words)
+        self.limit = Limit(spec["cpu_max_us"], spec["cpu_period_us"] // 1000, now, words)
         self.reservation = Reservation(
-            spec["cpu_min_us"], (spec["cpu_min_period_us"] or spec["cpu_period_us"]) // 1000, now
+            spec["cpu_min_us"],
+            (spec["cpu_min_period_us"] or spec["cpu_period_us"]) // 1000,
+            now,
+            words,
         )
         self.restart = RestartPolicy(
             _RESTART[spec["restart"]], spec["backoff_min_s"], spec["backoff_max_s"]
@@ -42,17 +53,12 @@ class Instance:
         self.load_max_us = spec["load_max_us"] or max(port.LOAD_MAX_US, spec["slice_max_us"])
         self.apply_spec()
 
-        self.cpu = Account()
         self.throttled = Account()
-        self.slices = 0
         self.overruns = 0
         self.kills = 0
         self.restarts = 0
         self.failures = 0
-        self.longest_us = 0
         self.collections = 0
-        self.peak_blocks = 0
-        self.waited_us = 0  # runnable and not running, in this summary period
         self.started = 0  # clock second of the last start
         self.last_reason = wire.REASON_NONE
         self.last_where = ""
@@ -67,10 +73,7 @@ class Instance:
         self.metrics = 0
 
         # The scheduler's. `node` is the instance's place in one of the kernel's queues.
-        self.node = None
         self.queued = None
-        self.vtime = 0
-        self.since = 0  # ticks_us when it became runnable
         self.throttled_since = 0
         self.announce = False
         self.load_us = 0  # CPU time of this load
@@ -82,14 +85,50 @@ class Instance:
         # The guest's own; all of it is dropped when the guest ends.
         self.drop()
 
+    # What its slices need, where nothing about them is out of the ordinary: in the node, which the
+    # kernel has in hand, because each look at an attribute of an instance takes time.
+    def be_easy(self):
+        self.node.state = (
+            self,
+            self.meter,
+            self.queue,
+            self.io,
+            self.modules,
+            self.image.folder,
+            self.owner,
+            self.slice_max_us,
+            self.tag,
+        )
+
+    # The next slice is out of the ordinary.
+    def be_careful(self):
+        if self.node is not None:
+            self.node.state = None
+
     # Copies what the dispatch path reads out of the spec.
     def apply_spec(self):
         spec = self.spec
         self.slice_max_us = spec["slice_max_us"]
-        self.mem_max = spec["mem_max"]
-        self.weight = spec["weight"]
+        self.be_careful()
+        self.mem_max = limit = spec["mem_max"]
+        words = self.meter
+        words[meter.BLOCKS_MAX] = meter.NO_BLOCKS_MAX if limit is None else limit // self.block
+        words[meter.WEIGHT] = spec["weight"]
+
+    @property
+    def slices(self):
+        return self.meter[meter.SLICES]
+
+    @property
+    def longest_us(self):
+        return self.meter[meter.LONGEST]
+
+    @property
+    def peak_blocks(self):
+        return self.meter[meter.PEAK]
 
     def drop(self):
+        self.be_careful()
         self.queue = None  # its tasks, by time
         self.over = 0  # collections in a row that left it above its memory limit
         self.io = None  # its streams that wait

@@ -1,30 +1,66 @@
 # The kernel: the life of a slice.
 #
-#   wake, pick (schedule.py)
-#   dispatch: sync, arm, send, disarm, sync, bill
-#   judge, put (schedule.py)
+#   wake, serve: when something is due
+#   slices: pick, arm, send, disarm, sync, bill, requeue, as long as nothing is out of the ordinary
+#   judge, put (schedule.py): what a slice means, where it means anything
+#
+# What happens for each slice is machine code that allocates nothing (decision 15).
 #
 # Policy stands in cpu.py, restart.py and admission.py, what begins and ends an instance in
 # lifecycle.py, whose time it was in billing.py; this file guards the run.
 
 import asyncio.core as core
-from time import ticks_add, ticks_diff
+from time import ticks_add, ticks_diff, ticks_ms
 
+import micropython
 from micropython import const
 
-from . import loop, modules, wire
+from . import loop, meter, modules, wire
 from .billing import Billing
-from .clock import TICKS_MASK
+from .instance import Instance
 from .lifecycle import Lifecycle
 from .schedule import Schedule
 from .wire import AGENT
 
-_SERVICE_MS = const(5)  # between two looks at the line while guests keep the board busy
+_SLICES = const(1000)  # in one go, if nothing is due before
+_SERVICE_MS = const(10)  # between two looks at the line while guests keep the board busy
+_SENDING_MS = const(5)  # the same while the line has not taken all that there is
+_TEND_MS = const(20)  # between two looks at what is due by the clock
 _IDLE_MS = const(100)  # the longest sleep
 _RETRY_MS = const(10)  # until the line is offered again what it did not take
 _CONDEMNED_US = const(500)  # for what a condemned guest does with the exception
 _ASK_US = const(2000)  # for an answer of a guest's object
+_LAST_VTIME = const(2)  # see meter.py
+_NOW = const(0)
 _FAULTS = const(20)  # faults of the agent in one run before it gives up and restarts
+
+
+# What the last slice raised. A list, because slices of guests that sleep are to allocate nothing.
+_raised: list = [None]
+
+
+# Resumes a task's coroutine until it yields; returns what it yielded. What it raised is in
+# _raised, None if it yielded.
+#
+# Once the deadline has passed, the exception is raised at the next jump or call of bytecode.
+# This function is machine code, and so is all that it calls around the guest: disarm() takes the
+# exception out of the slot if it came too late to be raised, so it cannot be raised anywhere
+# but in the guest.
+@micropython.native
+def guard(port, coroutine, thrown, limit_us, wall, cpu, tag):
+    result = None
+    _raised[0] = None
+    try:
+        port.arm(limit_us, wall, cpu, tag)
+        if thrown is None:
+            result = coroutine.send(None)
+        else:
+            result = coroutine.throw(thrown)
+    except BaseException as error:
+        _raised[0] = error
+    if port.disarm() and _raised[0] is None:
+        _raised[0] = port.exception()
+    return result
 
 
 class Kernel:
@@ -40,8 +76,8 @@ class Kernel:
         self.lifecycle = Lifecycle(self)
         self.link = None  # set by boot: reads commands, writes frames
         self.summary = None
-        self.schedule = Schedule(self)
         self.billing = Billing(port)
+        self.schedule = Schedule(self)
         # What the last slice came to: its task, what was thrown into it, what it yielded, what it
         # raised. Kept here and not in locals of functions that call each other, so that nothing
         # holds a guest's objects when its end collects them.
@@ -49,13 +85,14 @@ class Kernel:
         self.thrown = None
         self.result = None
         self.error = None
-        self.next_service = port.ticks_ms()
+        self.next_service = self.next_tend = port.ticks_ms()
         self.armed = False  # the port's timer may still be running
         self.running = True
         self.faults = 0
         # Collections are planned while blocks are left for the longest slice.
         self.reserve_blocks = port.HEAP_RESERVE // table.block
         self.high_blocks = table.total - 2 * self.reserve_blocks
+        self.billing.shared[meter.HIGH] = self.high_blocks
 
     # --- the loop ---
 
@@ -64,12 +101,11 @@ class Kernel:
     def run(self):
         while self.running:
             try:
-                self.step()
+                self.step(_SLICES)
             except Exception as error:
-                self.current[0] = None
-                loop.leave()
                 self.port.quiet()
                 self.table.uncap()
+                self.leave()
                 self.faults += 1
                 self.table.collect(AGENT)
                 self.lifecycle.fault(error)
@@ -77,31 +113,40 @@ class Kernel:
                     raise
                 self.recover()
 
-    def step(self):
+    # What is due, then slices: at most `count`, until something is due or out of the ordinary.
+    def step(self, count=1):
         now = self.port.ticks_ms()
-        if ticks_diff(now, self.next_service) >= 0:
-            self.service(now)
-        self.schedule.wake(now)
-        instance = self.schedule.pick()
-        if instance is None:
+        if ticks_diff(now, self.schedule.due) >= 0:
+            if ticks_diff(now, self.next_service) >= 0:
+                self.service(now)
+            self.schedule.wake(now)
+            self.schedule.look_again(self.next_service)
+        instance = self.slices(count)
+        if instance is not None:
+            if instance.node.state is None:
+                self.dispatch(instance)
+            self.judge(instance)
+        elif not self.schedule.anybody():
             self.sleep()
-        else:
-            used = self.dispatch(instance)
-            self.judge(instance, used)
 
     # What is due: commands, telemetry, the summary.
     def service(self, now):
         self.next_service = ticks_add(now, _SERVICE_MS)
         self.port.feed()
-        self.clock.advance()
         self.link.receive()
-        self.lifecycle.tend(now)
-        self.summary.tend()
-        self.link.send()
+        if ticks_diff(now, self.next_tend) >= 0:
+            self.next_tend = ticks_add(now, _TEND_MS)
+            self.clock.advance()
+            self.lifecycle.tend(now)
+            self.summary.tend()
+        if self.telemetry.waiting():
+            self.link.send()
+            if self.telemetry.pending:
+                self.next_service = ticks_add(now, _SENDING_MS)
 
     # Nothing can run: sends what is left to send and sleeps until something is due.
     def sleep(self):
-        now = self.port.ticks_ms()
+        now = self.next_tend = self.port.ticks_ms()
         self.service(now)
         ms = min(self.schedule.due_ms(now, _IDLE_MS), self.summary.due_ms())
         if self.telemetry.pending:
@@ -114,7 +159,7 @@ class Kernel:
         self.billing.work()
         self.port.wait(ms)
         self.billing.rest()
-        self.next_service = self.port.ticks_ms()
+        self.next_service = self.next_tend = self.port.ticks_ms()
 
     # The owner of what is allocated right now.
     def running_owner(self):
@@ -129,141 +174,246 @@ class Kernel:
 
     # --- the slice ---
 
-    # Runs one step of one task of a guest, guarded and billed; returns the us it is billed for.
+    # Runs slices of guests of which nothing out of the ordinary is to be expected. Returns the
+    # instance that wants attention: one whose slice has just shown something, or one that is not
+    # easy and has not run. None when `count` slices were run, something is due or nobody can run.
     #
-    # Between table.sync(AGENT) and the send, and between its return and the second sync,
-    # nothing here may allocate or free.
-    def dispatch(self, instance):
+    # From the sync(AGENT) on nothing here may allocate or free: what appears in the heap then
+    # is the guest's. Nor does any bytecode of the agent run, in which a late exception, or what a
+    # guest has scheduled, could be raised.
+    @micropython.native
+    def slices(self, count):
+        schedule = self.schedule
+        next_reserved = schedule.next_reserved
+        runnable = schedule.runnable
+        due = schedule.due
         port = self.port
-        armed = port.STATE
+        current = self.current
         table = self.table
-        owner = instance.owner
+        counts = table.counts
+        billing = self.billing
+        shared = billing.shared
+        one_clock = billing.one_clock
+        trace = self.telemetry.trace
+        asyncio = core
+        nap = loop.nap
+        nap_ms = loop.nap_ms
+        charge = meter.charge
+        path = modules.path
+        loaded = modules.loaded
+        known = modules.known
+        resume = guard
+        raised = _raised
+        ms = ticks_ms
+        diff = ticks_diff
+        wall = shared  # see Billing.wall()
+        cpu = before = 0
+        used = -1
+        node = None
+        instance: Instance = None
+        self.armed = True
+        table.sync(AGENT)
+        table.cap(self.reserve_blocks)
+        while True:
+            node = next_reserved()
+            if node is None:
+                node = runnable.peek()
+                if node is None:
+                    break
+                runnable.pop()
+            else:
+                schedule.reserved.pop()
+            kit: tuple = node.state  # type: ignore[assignment]
+            if kit is None:
+                instance = node.coro  # type: ignore[assignment]
+                break
+            instance, words, queue, streams, own, folder, owner, limit_us, tag = kit
+            if current[0] is not instance:
+                if own or len(loaded) != known[0]:
+                    instance.queued = None  # should that fail, it is put where it belongs
+                    self.exchange(current[0], instance)
+                    instance.queued = runnable
+                path[0] = folder
+                asyncio._task_queue = queue
+                asyncio._io_queue = streams
+                current[0] = instance
+            task = queue.pop()
+            thrown = task.data
+            if thrown is not None:
+                task.data = None
+            if trace:
+                before = counts[owner]
+            asyncio.cur_task = task
+            nap.state = False
+            if not one_clock:
+                billing.work()
+                wall = shared[_NOW]  # type: ignore[assignment]
+                cpu = billing.cpu
+            resume(port, task.coro, thrown, limit_us, wall, cpu, tag)
+            table.sync(owner)
+            if not one_clock:
+                used = billing.guest()
+            more = charge(words, shared, counts, used)
+            if trace:
+                instance.queued = None
+                self.tell(instance, before, raised[0])
+                instance.queued = runnable
+            if task.data is nap:
+                if nap_ms[0]:
+                    loop.doze(queue, task)
+                task.data = None
+            elif task.data is not None:
+                more = 1
+            if not more and raised[0] is None:
+                task = queue.peek()
+                now = ms()
+                if task is not None and diff(task.ph_key, now) <= 0:
+                    runnable.push(node, shared[_LAST_VTIME])
+                    count -= 1
+                    if not count or diff(now, due) >= 0:
+                        node = None
+                        break
+                    continue
+            self.task = task
+            self.thrown = thrown
+            self.error = raised[0]
+            break
+        table.uncap()
+        self.leave()
+        if node is None:
+            return None
+        instance.queued = None
+        return instance
+
+    # The guard around one slice, with the accounting of memory around the guard.
+    def guard_slice(self, instance, task, thrown, limit_us):
+        table = self.table
+        core.cur_task = task
+        loop.nap.state = False
+        billing = self.billing
+        billing.work()
+        wall = billing.wall()
+        self.armed = True
+        table.sync(AGENT)
+        table.cap(self.reserve_blocks)
+        self.result = guard(
+            self.port,
+            task.coro,
+            thrown,
+            limit_us,
+            wall,
+            billing.cpu,
+            instance.tag,
+        )
+        table.uncap()
+        table.sync(instance.owner)
+
+    # One slice of a guest that is not easy: it is loaded, it is to end, or yields numbers.
+    def dispatch(self, instance):
+        table = self.table
+        billing = self.billing
         task = instance.queue.pop()
-        coroutine = task.coro
         thrown = task.data
         limit_us = instance.slice_max_us
         if instance.loading is not None:
             limit_us = instance.load_max_us
         if instance.condemned:
-            thrown = port.exception()
+            thrown = self.port.exception()
             limit_us = _CONDEMNED_US
         if thrown is not None:
             task.data = None
-        modules.enter(instance)
-        loop.enter(instance)
-        core.cur_task = task
         instance.state = wire.STATE_RUNNING if instance.loading is None else wire.STATE_LOADING
-        self.armed = True
-        hit = 0
-        error = result = None
-        billing = self.billing
-        billing.work()
-        wall = billing.wall
-        cpu = billing.cpu
-        table.sync(AGENT)
-        table.cap(self.reserve_blocks)
-        before = table.counts[owner]
-        self.current[0] = instance
-        # The guard. The exception is raised at the guest's next jump, which may be a jump of
-        # this function: `finally` and both handlers begin with straight-line code that
-        # disarms, so that at most one exception is left over, and it is raised in the inner
-        # or caught by the outer try. Simpler patterns leaked 1 to 30 % of the kills.
-        try:
-            try:
-                try:
-                    port.arm(limit_us, wall, cpu, instance.tag)
-                    if thrown is None:
-                        result = coroutine.send(None)
-                    else:
-                        result = coroutine.throw(thrown)
-                finally:
-                    armed[0] = 0
-                if hit:
-                    pass
-            except BaseException as e:
-                error = e
-                hit = 1
-        except BaseException as e:
-            error = e
-            hit = 2
-        self.current[0] = None
-        table.uncap()
-        table.sync(owner)
-        used = billing.guest()
-        loop.leave()
-        modules.leave(instance)
-
-        waited = wall - instance.since & TICKS_MASK
-        instance.cpu.add(used)
-        instance.slices += 1
+        before = table.counts[instance.owner]
+        self.enter(instance)
+        self.guard_slice(instance, task, thrown, limit_us)
+        self.error = error = _raised[0]
+        meter.charge(instance.meter, billing.shared, table.counts, billing.guest())
+        self.leave()
         if instance.loading is not None:
-            instance.load_us += used
-        instance.waited_us += waited
-        instance.limit.charge(used)
-        instance.reservation.charge(used)
-        instance.vtime = ticks_add(instance.vtime, used * 100 // instance.weight)
-        self.schedule.vtime = instance.vtime
-        if used > instance.longest_us:
-            instance.longest_us = used
-        blocks = table.counts[owner]
-        if blocks > instance.peak_blocks:
-            instance.peak_blocks = blocks
-        hits = port.delivered()
+            instance.load_us += billing.shared[meter.USED]
+        if task.data is loop.nap:
+            loop.doze(instance.queue, task)
         if self.telemetry.trace:
-            self.telemetry.slice(
-                instance.id, used, billing.elapsed, waited, (blocks - before) * table.block, 0,
-                (wire.SLICE_OVERRUN if hits else 0)
-                | (wire.SLICE_ENDED if error is not None else 0)
-                | (wire.SLICE_LOAD if instance.loading is not None else 0),
-            )  # fmt: skip
+            self.tell(instance, before, error)
         self.task = task
         self.thrown = thrown
-        self.result = result
-        self.error = error
-        return used
+
+    # A record of the slice, at trace level.
+    def tell(self, instance, before, error):
+        shared = self.billing.shared
+        table = self.table
+        self.telemetry.slice(
+            instance.id,
+            shared[meter.USED],
+            shared[meter.ELAPSED],
+            shared[meter.SLICE_WAITED],
+            (table.counts[instance.owner] - before) * table.block,
+            0,
+            (wire.SLICE_OVERRUN if self.port.delivered() else 0)
+            | (wire.SLICE_ENDED if error is not None else 0)
+            | (wire.SLICE_LOAD if instance.loading is not None else 0),
+        )
+
+    # Puts what is a guest's own where its slices find it.
+    def enter(self, instance):
+        modules.enter(instance)
+        loop.enter(instance)
+        self.current[0] = instance
+
+    # Modules of guests' own go and come, which may take memory.
+    def exchange(self, last, instance):
+        table = self.table
+        table.uncap()
+        if last is not None:
+            modules.leave(last)
+        modules.enter(instance)
+        table.sync(AGENT)
+        table.cap(self.reserve_blocks)
+
+    # Takes away what is a guest's: nothing of the agent runs with its modules or in its loop.
+    def leave(self):
+        instance = self.current[0]
+        if instance is not None:
+            modules.leave(instance)
+            loop.leave()
+            self.current[0] = None
 
     # Calls function(argument) for a guest, as guarded and billed as a slice: the agent's own
     # questions to a guest's objects, whose answers may be the guest's code. None where it had to
     # be stopped or raised.
     def ask(self, instance, function, argument):
         port = self.port
-        armed = port.STATE
-        billing = self.billing
         port.renew()
-        billing.work()
+        question = loop.Question(function, argument)
+        billing = self.billing
         self.armed = True
-        hit = 0
-        result = None
+        billing.work()
         self.current[0] = instance
-        try:
-            try:
-                try:
-                    port.arm(_ASK_US, billing.wall, billing.cpu, instance.tag)
-                    result = function(argument)
-                finally:
-                    armed[0] = 0
-                if hit:
-                    pass
-            except BaseException:
-                result = None
-                hit = 1
-        except BaseException:
-            result = None
-            hit = 2
+        result = guard(
+            port,
+            question,
+            None,
+            _ASK_US,
+            billing.wall(),
+            billing.cpu,
+            instance.tag,
+        )
         self.current[0] = None
         port.quiet()
         port.renew()
         instance.cpu.add(billing.guest())
-        return result
+        failed = _raised[0] is not None
+        _raised[0] = None
+        return None if failed else result
 
     # What the slice means for its guest.
-    def judge(self, instance, used):
+    def judge(self, instance):
         lifecycle = self.lifecycle
         hits = self.port.delivered()
         if hits or instance.condemned:
             self.port.quiet()
             self.armed = False
-            lifecycle.stopped(instance, hits, used)
+            lifecycle.stopped(instance, hits, self.billing.shared[meter.USED])
             return
         if self.error is not None:
             if not lifecycle.task_ended(instance):
@@ -303,7 +453,7 @@ class Kernel:
 
     # Lets go of the last slice's objects.
     def forget(self):
-        self.task = self.thrown = self.result = self.error = None
+        self.task = self.thrown = self.result = self.error = _raised[0] = None
 
     # A collection between slices, billed to the instance whose garbage made it due.
     def collect(self, instance):
@@ -315,6 +465,7 @@ class Kernel:
         instance.limit.charge(used)
         instance.collections += 1
         self.summary.collected(instance, used, before - self.table.counts[0])
+        self.billing.shared[meter.HIGH] = self.high_mark()
 
     # Blocks in use above which the heap is collected: half of what was free after the last
     # collection may fill with garbage, and the longest slice always finds room.

@@ -5,7 +5,7 @@ import sys
 from micropython import const
 from time import ticks_add, ticks_diff
 
-from . import loader, loop, modules, wire
+from . import loader, loop, meter, modules, wire
 from .instance import Instance
 from .where import describe, is_good_exit, what, where
 from .wire import AGENT, FIRST_GUEST
@@ -46,9 +46,10 @@ class Lifecycle:
         taken = [i.id for i in kernel.instances]
         while self.ident in taken:
             self.ident = self.ident + 1 if self.ident < 250 else FIRST_GUEST
-        instance = Instance(self.ident, owner, image, index, kernel.port, kernel.port.ticks_ms())
+        instance = Instance(self.ident, owner, image, index, kernel.port, kernel.table.block)
         self.ident = self.ident + 1 if self.ident < 250 else FIRST_GUEST
         instance.node = loop.new_task(instance)
+        instance.be_careful()
         kernel.instances.append(instance)
         kernel.summary.tell_instance(instance)
         return instance
@@ -67,8 +68,7 @@ class Lifecycle:
         if instance.state in _ALIVE or instance.queued is not None:
             self.end(instance, wire.STATE_STOPPED, wire.REASON_REMOVED, follow=False)
         kernel.instances.remove(instance)
-        kernel.billing.departed.s += instance.cpu.s
-        kernel.billing.departed.add(instance.cpu.us)
+        kernel.billing.departed.add_account(instance.cpu)
         kernel.summary.gone(instance)
         kernel.table.forget(instance.owner)
 
@@ -90,12 +90,13 @@ class Lifecycle:
         instance.started = kernel.clock.s
         instance.load_us = 0
         loop.create(instance)
+        instance.be_careful()
         instance.modules = {}
         instance.files = []
         instance.loading = loop.new_task(loader.load(instance))
         instance.queue.push(instance.loading)
         self.move(instance, wire.STATE_LOADING, reason)
-        instance.vtime = kernel.schedule.vtime
+        instance.meter[meter.VTIME] = kernel.billing.shared[meter.LAST_VTIME]
         kernel.schedule.put(instance)
 
     # --- a task of it ended ---
@@ -268,7 +269,6 @@ class Lifecycle:
             if state == wire.STATE_KILLED:
                 cause = ""  # the reason says it all
         kernel.forget()
-        loop.sleeper.exc.__traceback__ = None
         kernel.collect(instance)
         if state == wire.STATE_FAILED:
             instance.failures += 1

@@ -8,6 +8,7 @@
 
 import asyncio
 import asyncio.core as core
+import micropython
 import sys
 from _asyncio import Task, TaskQueue
 from micropython import const
@@ -16,11 +17,6 @@ from time import ticks_add, ticks_ms
 _POLL_MS = const(2)  # between two looks at a guest's streams
 
 _context = core.__dict__
-# sleep_ms keeps its one generator as a default argument and returns it: this is how to get
-# at it. A guest that calls sleep_ms without awaiting it, or is killed in between, leaves
-# it set, and the next sleep of any guest would fail on that.
-sleeper = core.sleep_ms(0)
-sleeper.state = None
 
 _done = (core.CancelledError, StopIteration)
 
@@ -42,11 +38,60 @@ def leave():
     core._task_queue = _idle_queue
     core._io_queue = _idle_io
     core.cur_task = None
-    sleeper.state = None
+    nap.state = False
 
 
 _idle_queue = TaskQueue()
 _idle_io = core.IOQueue()
+
+# What a guest awaits in a sleep, in place of asyncio's generator in Python, whose five calls took
+# more time than the rest of a slice: a task, which asyncio's C code knows how to await. One that
+# runs, with a guest's queue where it keeps who waits for it, puts the current task into that queue
+# and yields; one that is done raises its data, here the end of an iteration. So a sleep lets it
+# run, and the kernel calls it done before each slice. The task that sleeps has it as its data,
+# and must not keep it: a cancellation would go there.
+nap: Task = Task(None, _context)
+nap.state = False
+nap.data = StopIteration()
+nap_ms = [0]  # of the sleep that was asked for last, beyond now
+
+
+# Stands between, because a task that is awaited itself takes a block of the heap.
+class _Sleep:
+    @micropython.native
+    def __iter__(self, nap=nap, asyncio=core):
+        nap.state = asyncio._task_queue
+        return nap
+
+
+_sleep = _Sleep()
+
+
+def sleep_ms(ms):
+    if ms > 0:
+        ticks_add(ticks_ms(), ms)  # raises what asyncio raises for no number
+        nap_ms[0] = ms
+    else:
+        nap_ms[0] = 0
+    return _sleep
+
+
+@micropython.native
+def sleep(s, nap_ms=nap_ms, awaitable=_sleep):
+    if s != 0:
+        return sleep_ms(int(s * 1000))
+    nap_ms[0] = 0
+    return awaitable
+
+
+# After a slice of `task`, which went to sleep.
+def doze(queue, task):
+    task.data = None
+    ms = nap_ms[0]
+    if ms:
+        nap_ms[0] = 0
+        queue.remove(task)
+        queue.push(task, ticks_add(task.ph_key, ms))
 
 
 def new_task(coroutine):
@@ -129,6 +174,16 @@ class Call(Errand):
         raise StopIteration
 
 
+# What the agent asks in the place of a slice.
+class Question:
+    def __init__(self, function, argument):
+        self.function = function
+        self.argument = argument
+
+    def send(self, _):
+        return self.function(self.argument)
+
+
 # Cancels a guest's main task, so that it can tidy up before it stops.
 class Cancel(Errand):
     def __init__(self, main):
@@ -188,6 +243,8 @@ def install(current, report):
         ("run", run),
         ("run_until_complete", run_until_complete),
         ("new_event_loop", new_event_loop),
+        ("sleep", sleep),
+        ("sleep_ms", sleep_ms),
     ):
         setattr(core, name, function)
         setattr(asyncio, name, function)

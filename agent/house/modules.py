@@ -6,26 +6,26 @@
 
 import sys
 
-_modules = sys.modules
+loaded = sys.modules
 _Module = type(sys)
 STAND_INS = ("gc", "_thread", "micropython")  # the agent's own, in the place of modules
-_path = sys.path
-_path.insert(0, "")
-_known = [len(_modules)]  # how many modules were there when somebody last looked
+path = sys.path
+path.insert(0, "")
+known = [len(loaded)]  # how many modules were there when somebody last looked
 
 
-# Before a slice.
+# Before a guest's slices.
 def enter(instance):
-    _path[0] = instance.image.folder
+    path[0] = instance.image.folder
     own = instance.modules
     if own:
-        _modules.update(own)
+        loaded.update(own)
 
 
-# After a slice: what it imported from its own folder goes with it.
+# After its slices: what it imported from its own folder goes with it.
 def leave(instance):
-    _path[0] = ""
-    if instance.modules or len(_modules) != _known[0]:
+    path[0] = ""
+    if instance.modules or len(loaded) != known[0]:
         _sort_out(instance)
 
 
@@ -33,22 +33,22 @@ def leave(instance):
 # slice: the count is the one that the next slice begins with.
 def drop(module):
     package, name = module.__name__.rsplit(".", 1)
-    del _modules[module.__name__]
-    delattr(_modules[package], name)
-    _known[0] = len(_modules)
+    del loaded[module.__name__]
+    delattr(loaded[package], name)
+    known[0] = len(loaded)
 
 
 def _sort_out(instance):
     folder = instance.image.folder + "/"
     own = instance.modules
-    for name in list(_modules):
+    for name in list(loaded):
         # only real modules, and no getattr: both could run code that a guest put there
-        module = _modules[name]
+        module = loaded[name]
         if type(module) is _Module:
             path = module.__dict__.get("__file__")
             mine = isinstance(path, str) and path.startswith(folder)
         else:
             mine = name not in STAND_INS  # something that the guest put there
         if mine:
-            own[name] = _modules.pop(name)
-    _known[0] = len(_modules)
+            own[name] = loaded.pop(name)
+    known[0] = len(loaded)

@@ -7,7 +7,7 @@
 
 from time import ticks_diff
 
-from . import loop, wire
+from . import loop, meter, wire
 from .clock import TICKS_MASK
 
 
@@ -16,9 +16,11 @@ class Schedule:
         self.kernel = kernel
         self.port = kernel.port
         self.reserved = loop.TaskQueue()
+        self.next_reserved = self.reserved.peek  # bound once: the kernel asks before each slice
         self.runnable = loop.TaskQueue()
         self.sleepers = loop.TaskQueue()
-        self.vtime = 0  # of the last slice: where one that wakes begins
+        self.due = kernel.port.ticks_ms()  # when the next sleeper or a look at the line is due
+        self.shared = kernel.billing.shared
 
     # Moves those whose time has come out of the sleepers.
     def wake(self, now):
@@ -46,6 +48,13 @@ class Schedule:
 
     def anybody(self):
         return self.reserved.peek() is not None or self.runnable.peek() is not None
+
+    # Sets when somebody has to look again: at `ms`, or before, when a sleeper is due.
+    def look_again(self, ms):
+        node = self.sleepers.peek()
+        if node is not None and ticks_diff(ms, node.ph_key) > 0:
+            ms = node.ph_key
+        self.due = ms
 
     # Ms until the next sleeper is due, `most` where none is due before.
     def due_ms(self, now, most):
@@ -82,18 +91,27 @@ class Schedule:
     def ready(self, instance, now):
         if instance.loading is None:
             instance.state = wire.STATE_READY
-        instance.since = self.port.ticks_us() & TICKS_MASK
+        if instance.condemned:
+            instance.be_careful()
+        elif instance.node.state is None:
+            if instance.loading is None and not instance.plain and self.kernel.table.exact:
+                instance.be_easy()
+        words = instance.meter
+        words[meter.SINCE] = self.port.ticks_us() & TICKS_MASK
         reservation = instance.reservation
         if instance.condemned or reservation.eligible(now):
             self.enqueue(instance, self.reserved, reservation.deadline)
             return
-        if ticks_diff(self.vtime, instance.vtime) > 0:
-            instance.vtime = self.vtime
-        self.enqueue(instance, self.runnable, instance.vtime)
+        last = self.shared[meter.LAST_VTIME]
+        if ticks_diff(last, words[meter.VTIME]) > 0:
+            words[meter.VTIME] = last
+        self.enqueue(instance, self.runnable, words[meter.VTIME])
 
     def enqueue(self, instance, queue, key):
         queue.push(instance.node, key)
         instance.queued = queue
+        if queue is self.sleepers and ticks_diff(self.due, key) > 0:
+            self.due = key
 
     # Takes an instance out of whatever queue it is in.
     def take(self, instance):

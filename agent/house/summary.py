@@ -3,7 +3,7 @@
 from micropython import const
 from time import ticks_add, ticks_diff
 
-from . import wire
+from . import meter, wire
 from .clock import TICKS_MASK
 from .wire import AGENT, BOARD, NONE, SATURATED
 
@@ -247,15 +247,15 @@ class Summary:
         ring = telemetry.summary
         table = kernel.table
         block = table.block
-        waited = instance.waited_us
+        waited = instance.meter[meter.WAITED]
         if (
             instance.queued is kernel.schedule.runnable
             or instance.queued is kernel.schedule.reserved
         ):
             # it waits right now, and may have done so all the time
-            waited += us - instance.since & TICKS_MASK
-            instance.since = us
-        instance.waited_us = 0
+            waited += us - instance.meter[meter.SINCE] & TICKS_MASK
+            instance.meter[meter.SINCE] = us
+        instance.meter[meter.WAITED] = 0
         throttled = instance.throttled
         if instance.state == wire.STATE_THROTTLED:
             throttled.add(us - instance.throttled_since & TICKS_MASK)

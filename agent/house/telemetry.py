@@ -111,6 +111,15 @@ class Telemetry:
 
     # --- sending ---
 
+    # Whether there is anything to send.
+    def waiting(self):
+        if self.pending or self.replies:
+            return True
+        for ring in self.rings:
+            if ring.head != ring.tail:
+                return True
+        return False
+
     # Gives the line what it takes without waiting; frames go out whole and in order. Returns
     # whether something is left that the line did not take.
     def pump(self):

@@ -28,7 +28,7 @@ SECTION_GUEST_US = 2900
 LOG_TAIL = 256  # bytes of last log lines kept for each guest
 RINGS = (64, 48, 48, 32)  # records that wait for the line: states, summaries, texts, slices
 LOAD_MAX_US = 2000000  # time a module body may take, its compilation too, where nothing is said
-TICKS_MASK = 0x3FFFFFFF
+TICKS_MASK = const(0x3FFFFFFF)
 
 _RP2350 = "RP2350" in getattr(sys.implementation, "_machine", "")
 _TIMER = 0x400B0000 if _RP2350 else 0x40054000
@@ -108,6 +108,7 @@ STATE = array.array("I", [0, SLOT, 0, 0, 0, 0, 0, 0, 0])
 HOLD = const(4)  # a word of STATE: not 0 while nothing may be delivered
 _TAG = const(5)
 _FOOD = const(8)
+_AGENT_US = const(4)  # a word of what meter.py shares; word 0 is the last boundary's time
 
 _handler = None
 _old_vector = 0
@@ -198,11 +199,16 @@ def _release_files():
 
 
 # Starts the countdown of a slice of the instance `tag`. viper: a deadline on the 32-bit timer
-# is no small int.
+# is no small int. With one clock `shared` is what meter.py keeps, or 0: the agent's stretch ends.
 @micropython.viper
-def arm(limit_us: int, wall, cpu, tag: int):
+def arm(limit_us: int, shared, cpu, tag: int):
     timer = ptr32(_TIMER)
     state = ptr32(STATE)
+    common = ptr32(shared)
+    if int(common) != 0:
+        now = int(timer[_NOW_WORD]) & TICKS_MASK
+        common[_AGENT_US] = int(common[_AGENT_US]) + ((now - int(common[0])) & TICKS_MASK)
+        common[0] = now
     if limit_us < _SHORTEST_US:
         limit_us = _SHORTEST_US
     state[_TAG] = tag
@@ -218,9 +224,17 @@ def arm(limit_us: int, wall, cpu, tag: int):
         timer[_ALARM_WORD] = int(timer[_NOW_WORD]) + _MISSED_US
 
 
-# Straight-line and idempotent: called where an exception may still be pending.
-def disarm():
-    STATE[0] = 0
+# Straight after a slice: nothing is delivered any more, and what was delivered too late to be
+# raised is not raised at all. Returns how often it was delivered since renew().
+@micropython.viper
+def disarm() -> int:
+    state = ptr32(STATE)
+    state[0] = 0
+    if state[3]:
+        slot = ptr32(int(state[1]))
+        if slot[0] == state[2]:
+            slot[0] = 0
+    return int(state[3])
 
 
 # Ends the burst: the alarm that is still set finds nothing to do.

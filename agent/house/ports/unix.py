@@ -15,6 +15,7 @@ from .unix_timer import (  # noqa: F401
     arm,
     cpu_us,
     delivered,
+    disarm,
     exception,
     quiet,
     renew,

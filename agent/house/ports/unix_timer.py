@@ -356,6 +356,20 @@ def arm(limit_us, wall, cpu, tag):
     _timer_settime(_timer, 0, _setting, None)
 
 
+# Straight after a slice: nothing is delivered any more, and what was delivered too late to be
+# raised is not raised at all. Returns how often it was delivered since renew().
+@micropython.viper
+def disarm() -> int:
+    p = ptr32(STATE)
+    p[_ARMED] = 0
+    if p[_DELIVERED]:
+        q = ptr32(_slot_view)
+        if int(q[0]) == int(p[_EXC_LO]) and int(q[1]) == int(p[_EXC_HI]):
+            q[0] = 0
+            q[1] = 0
+    return int(p[_DELIVERED])
+
+
 # Ends the burst. Between slices an armed timer costs one signal at most, so this is called
 # when the agent is about to sleep and after a kill, not after every slice.
 def quiet():

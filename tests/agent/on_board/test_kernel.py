@@ -2,6 +2,7 @@
 
 import sys
 
+import micropython
 from board import Board
 from house import wire
 
@@ -791,4 +792,172 @@ def main():
         kernel.step()
     assert kills > 200, kills
     assert kernel.faults == 0
+    board.close()
+
+
+_SLEEPER = """\
+import asyncio
+async def main():
+    while True:
+        await asyncio.sleep(0)
+"""
+
+
+def test_slices_of_guests_that_sleep_allocate_nothing():
+    board = Board()
+    guests = [board.guest("g%d" % i, _SLEEPER, cpu_max_us=90000) for i in range(3)]
+    board.run(30)
+    kernel = board.kernel
+    far = board.port.ticks_ms() + 10000
+    kernel.schedule.due = far
+
+    def used(n):
+        assert kernel.slices(n) is None
+        kernel.table.sync(1)
+        return kernel.table.counts[0]
+
+    used(10)
+    slices = sum([g.slices for g in guests])
+    before = used(10)
+    assert used(3000) - before == used(10) - before
+    assert sum([g.slices for g in guests]) == slices + 3020
+    assert max([g.slices for g in guests]) < 2 * min([g.slices for g in guests])
+    board.close()
+
+
+# A raise that comes after the guest has yielded is not raised at all.
+def test_an_exception_that_comes_too_late_is_taken_back():
+    from house.kernel import guard
+
+    board = Board()
+    port = board.port
+
+    class Late:
+        def send(self, _):
+            port.STATE[4] = 0  # a limit that is over at once: the handler delivers
+            return late()
+
+    for delivered in (0, 1):
+        late = (lambda: 1) if not delivered else _deliver(port)
+        assert guard(port, Late(), None, 1000000, port.ticks_us(), port.cpu_us(), 1) == 1
+        for _ in range(10):
+            pass  # would be raised here
+        assert port.delivered() == delivered
+        port.quiet()
+        port.renew()
+    board.close()
+
+
+# What the handler does, in machine code: no jump of bytecode raises it before the guard ends.
+def _deliver(port):
+    from house.ports.unix_slot import SLOT
+    from uctypes import bytearray_at
+
+    slot = bytearray_at(SLOT, 8)
+    state = port.STATE
+
+    @micropython.native
+    def deliver():
+        state[3] = 1
+        for i in range(8):
+            slot[i] = state[1 + i // 4] >> 8 * (i % 4) & 255
+        return 1
+
+    return deliver
+
+
+_CANCELS = """\
+import asyncio
+async def nap(ms):
+    try:
+        await asyncio.sleep_ms(ms)
+    except asyncio.CancelledError:
+        print("cancelled", ms)
+        raise
+async def main():
+    for ms in (0, 1, 50):
+        task = asyncio.create_task(nap(ms))
+        await asyncio.sleep(0)
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            print("ended")
+    asyncio.sleep_ms(5000)
+    try:
+        await asyncio.wait_for(asyncio.sleep(0.001), 1)
+    except TypeError as error:
+        print("refused")
+    try:
+        await asyncio.sleep_ms("long")
+    except TypeError:
+        print("no number")
+    t = time.ticks_ms()
+    await asyncio.sleep(0.02)
+    print(20 <= time.ticks_diff(time.ticks_ms(), t) < 2000)
+"""
+
+
+def test_a_sleep_is_what_asyncio_says_it_is():
+    end, guest = _ended("import time\n" + _CANCELS)
+    assert end[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED), end
+    lines = guest.log.lines(0)[1]
+    told = "cancelled 0,ended,cancelled 1,ended,cancelled 50,ended,refused,no number,True"
+    assert ",".join(lines) == told, lines
+
+
+def test_a_sleep_that_nobody_awaits_is_nobody_elses():
+    board = Board()
+    other = board.guest("other", _SLEEPER)
+    source = """\
+import asyncio
+async def main():
+    while True:
+        asyncio.sleep_ms(100)
+        asyncio.sleep(0)
+        await asyncio.sleep_ms(1)
+"""
+    guest = board.guest("g", source)
+    board.run(200)
+    assert other.slices > 100 and guest.slices > 20, (other.slices, guest.slices)
+    assert board.kernel.lifecycle.alive(other) and board.kernel.lifecycle.alive(guest)
+    board.close()
+
+
+# As on a microcontroller: arm() ends the agent's stretch, charge() the guest's.
+def test_the_accounts_add_up_where_one_clock_tells_all():
+    import board as boards
+    from house import meter
+    from house.ports import unix
+
+    class Port(boards.Port):
+        CPU_SLEEPS = False
+
+        def cpu_us(self):
+            return unix.ticks_us()
+
+        def arm(self, limit_us, shared, cpu, tag):
+            now = unix.ticks_us() & 0x3FFFFFFF
+            shared[meter.AGENT_US] += now - shared[meter.NOW] & 0x3FFFFFFF
+            shared[meter.NOW] = now
+            unix.arm(limit_us, now, unix.cpu_us(), tag)
+
+        def self_test(self):
+            return unix.self_test()
+
+    boards.Port = Port
+    board = Board()
+    for n in range(3):
+        board.guest("g%d" % n, _SLEEPER, cpu_max_us=90000, slice_max_us=50000)
+    kernel = board.kernel
+    board.run(100)
+    kernel.billing.work()
+    begin = kernel.clock.advance()
+    parts = _parts(kernel)
+    for _ in range(100):
+        kernel.step(100)
+    kernel.billing.work()
+    elapsed = kernel.clock.advance() - begin & 0x3FFFFFFF
+    total = _parts(kernel) - parts
+    assert abs(elapsed - total) < elapsed // 200, (elapsed, total)
     board.close()

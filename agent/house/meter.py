@@ -1,0 +1,100 @@
+# An instance's meter: every number that a slice changes, in one array of words, so that one call
+# into machine code bills a slice.
+#
+# The first two words are its account of CPU time (clock.py), the next its limit and its
+# reservation (cpu.py).
+
+from time import ticks_ms, ticks_us
+
+import micropython
+from micropython import const
+
+_S = const(0)
+_US = const(1)
+_LEFT = const(2)  # of the limit in this period, us
+_MAX = const(3)  # negative: no limit
+_PERIOD = const(4)  # ms
+_START = const(5)
+_MIN_LEFT = const(6)
+_MIN = const(7)
+SLICES = const(8)
+LONGEST = const(9)  # us
+WAITED = const(10)  # us runnable and not running, in this summary period
+SINCE = const(11)  # ticks_us when it became runnable
+VTIME = const(12)
+WEIGHT = const(13)
+OWNER = const(14)  # in the frame table
+BLOCKS_MAX = const(15)  # its memory limit
+PEAK = const(16)  # blocks
+WORDS = const(17)
+
+NO_BLOCKS_MAX = const(0x3FFFFFFF)
+
+# What all instances share.
+NOW = const(0)  # ticks_us at the last boundary
+ELAPSED = const(1)  # us of wall time that the last stretch took
+LAST_VTIME = const(2)  # of the last slice: where one that wakes begins
+HIGH = const(3)  # blocks in use above which the heap is collected
+AGENT_US = const(4)  # of the agent before slices, since billing took it; ports/rp2.py adds to it
+USED = const(5)  # us billed for the last slice
+SLICE_WAITED = const(6)  # us that it had waited
+SHARED = const(7)
+
+_MILLION = const(1000000)
+_MASK = const(0x3FFFFFFF)
+
+
+# Bills `used` us to an instance that has just run until shared[NOW]; where one clock tells all,
+# `used` is negative and the stretch ends here. Returns whether there is more to say than that: its
+# budget is used up, it has a reservation, it holds more than it may, or the heap wants collecting.
+@micropython.viper
+def charge(meter, shared, counts, used: int) -> int:
+    m = ptr32(meter)
+    common = ptr32(shared)
+    blocks = ptr32(counts)
+    if used < 0:
+        now = int(ticks_us()) & _MASK  # type: ignore[call-overload]
+        used = (now - int(common[NOW])) & _MASK
+        common[ELAPSED] = used
+        common[NOW] = now
+    us = int(m[_US]) + used
+    while us >= _MILLION:
+        us -= _MILLION
+        m[_S] = int(m[_S]) + 1
+    m[_US] = us
+    m[SLICES] = int(m[SLICES]) + 1
+    if used > int(m[LONGEST]):
+        m[LONGEST] = used
+    now = int(common[NOW])
+    elapsed = int(common[ELAPSED])
+    waited = (now - elapsed - int(m[SINCE])) & _MASK
+    common[SLICE_WAITED] = waited
+    common[USED] = used
+    m[WAITED] = int(m[WAITED]) + waited
+    m[SINCE] = now
+    vtime = (int(m[VTIME]) + used * 100 // int(m[WEIGHT])) & _MASK
+    m[VTIME] = vtime
+    common[LAST_VTIME] = vtime
+    more = 0
+    if int(m[_MAX]) >= 0:
+        left = int(m[_LEFT]) - used
+        period = int(m[_PERIOD])
+        passed = (int(ticks_ms()) - int(m[_START])) & _MASK  # type: ignore[call-overload]
+        if passed >= period and passed < 0x20000000:
+            periods = passed // period
+            m[_START] = (int(m[_START]) + periods * period) & _MASK
+            left += periods * int(m[_MAX])
+            if left > int(m[_MAX]):
+                left = int(m[_MAX])
+        m[_LEFT] = left
+        if left <= 0:
+            more = 1
+    if int(m[_MIN]):
+        m[_MIN_LEFT] = int(m[_MIN_LEFT]) - used
+        more = 1
+    held = int(blocks[int(m[OWNER])])
+    if held > int(m[PEAK]):
+        m[PEAK] = held
+    if held > int(m[BLOCKS_MAX]) or int(blocks[0]) > int(common[HIGH]):
+        more = 1
+    return more
