@@ -27,10 +27,12 @@ from guesthouse.core.errors import GuesthouseError
 from guesthouse.guests.image import Image, build_image
 from guesthouse.guests.manifest import normalize
 from guesthouse.link.client import Client
+from guesthouse.measure.account import Account
 from guesthouse.measure.installed import Installed
 from guesthouse.measure.watch import Watch
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
+OTHER_SIDE = PROGRAMS / "other_side.py"
 GUESTS = 4  # on both sides
 BY_TASKS = ((4, 1), (4, 10), (4, 50), (12, 1), (12, 10), (12, 50))  # (guests, tasks of each)
 _MARGIN_S = 60.0  # for a process to start and end, however busy the machine is
@@ -124,6 +126,11 @@ def slice_us(client: Client, guests: int, tasks: int, seconds: float) -> float:
         account = watch.account()
     finally:
         installed.remove()
+    return cost_of_slice(account)
+
+
+def cost_of_slice(account: Account) -> float:
+    """All that was neither idle nor stolen, over the slices. Raises where a guest has ended."""
     slices = sum(one.used.slices for one in account.guests)
     ended = [one for one in account.guests if one.used.kills or one.used.failures]
     if ended or not slices:
@@ -132,12 +139,12 @@ def slice_us(client: Client, guests: int, tasks: int, seconds: float) -> float:
     return (account.elapsed_us - account.idle_us - account.steal_us) / slices
 
 
-def image(number: int, guests: int, tasks: int) -> Image:
+def image(number: int, guests: int, tasks: int, autostart: bool = False) -> Image:
     """The measured program as a guest. Its limits never bind, but they are there and checked."""
     manifest = normalize(
         {
             "name": f"sleeper{number}",
-            "autostart": False,
+            "autostart": autostart,
             # twice what each can get, and together what admission allows: 200 %
             "cpu": {"max": f"{min(100, 200 // guests)}%"},
             "memory": {"max": "64k"},
@@ -167,7 +174,7 @@ def generator_us(micropython: MicroPython, seconds: float) -> float:
 
 
 def _other_side(micropython: MicroPython, seconds: float, *arguments: str) -> float:
-    command = [*micropython.argv, "-X", "heapsize=1m", str(PROGRAMS / "other_side.py"), *arguments]
+    command = [*micropython.argv, "-X", "heapsize=1m", str(OTHER_SIDE), *arguments]
     try:
         done = subprocess.run(
             command,

@@ -28,7 +28,7 @@ def register(verbs: Verbs) -> None:
         json=True,
         epilog="dispatch: what one slice costs, with all quotas and telemetry, beside a switch of\n"
         "plain asyncio and a bare generator. Without a port it runs on a simulated board of its\n"
-        "own, which ends with it.",
+        "own, which ends with it; with -p pico-sim on emulated Picos of its own, in their time.",
     )
     parser.add_argument("what", choices=("dispatch",))
     parser.add_argument(
@@ -62,6 +62,9 @@ def bench(args: argparse.Namespace) -> None:
     from guesthouse.link.serial import open_serial
 
     require_supported()
+    if _is_emulated(args):
+        _show(args, _emulated(args))
+        return
     micropython = find_or_provide(say)
     with contextlib.ExitStack() as stack:
         port = _port(args, micropython, stack)
@@ -81,10 +84,29 @@ def bench(args: argparse.Namespace) -> None:
             rounds=args.rounds,
             progress=_progress(args),
         )
+    _show(args, result)
+
+
+def _show(args: argparse.Namespace, result: Dispatch) -> None:
     if args.json:
         print_json(result.to_json_dict())
     else:
         print_text(_share(result) if args.share else _words(result))
+
+
+def _is_emulated(args: argparse.Namespace) -> bool:
+    from guesthouse.link.ports import ENVIRONMENT, PICO_SIM
+
+    return (args.port or os.environ.get(ENVIRONMENT)) == PICO_SIM
+
+
+def _emulated(args: argparse.Namespace) -> Dispatch:
+    """On boards of the bench's own: the board that the port names is left alone."""
+    from guesthouse.bench.emulated import measure
+    from guesthouse.board.firmware import find_or_build_firmware
+
+    firmware = find_or_build_firmware(say, path=args.firmware)
+    return measure(firmware, args.seconds, _progress(args))
 
 
 def _port(
