@@ -228,7 +228,7 @@ def test_the_agent_feeds_the_watchdog():
     machine = Machine()
     machine.boot(GUESTS)
     machine.board.port.feed = lambda: setattr(machine, "fed", machine.fed + 1)
-    machine.board.run(100)
+    machine.board.run(500)
     assert machine.fed >= 3
     machine.close()
 
