@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guesthouse.cli.connect import find_port, refuse_firmware
+from guesthouse.cli.flashing import FIRST_START_S, put_agent
+from guesthouse.cli.progress import ProgressLine
 from guesthouse.cli.verbs import Verbs, print_json, print_text, say
 from guesthouse.core.errors import ExitCode, GuesthouseError
 
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
     from guesthouse.board.micropython import MicroPython
     from guesthouse.core.recording import RecordingWriter
     from guesthouse.demo.plain import PlainRun
+    from guesthouse.guests.image import Image
+    from guesthouse.link.client import Client
     from guesthouse.link.ports import PortSpec
     from guesthouse.measure.account import Account
+    from guesthouse.measure.installed import Installed
 
 HEADLESS_S = 10.0
 
@@ -34,7 +39,8 @@ def register(verbs: Verbs) -> None:
         json=True,
         epilog="Without a port it runs on a simulated board of its own, which ends with it. With\n"
         "a terminal it shows the monitor (q ends it); without, or with --headless, it tells what\n"
-        "happens line by line. On a port it removes its guests at the end.",
+        "happens line by line. On a port it removes its guests at the end. The seconds are the\n"
+        "board's own: an emulated Pico (-p pico-sim) takes up to half a minute for one.",
     )
     parser.add_argument("--headless", action="store_true", help="in words, without the monitor")
     parser.add_argument(
@@ -100,13 +106,36 @@ def _port(
 ) -> PortSpec:
     """The port that was named, or that of a board that ends with the command."""
     if _named(args):
-        return find_port(args)
+        port = find_port(args)
+        _give_agent(args, port)
+        return port
     refuse_firmware(args)
     from guesthouse.board.sim import private_board
     from guesthouse.link.ports import PortSpec
 
     board = stack.enter_context(private_board("demo", micropython=micropython))
     return PortSpec(board.path, "the demo's board", "sim")
+
+
+def _give_agent(args: argparse.Namespace, port: PortSpec) -> None:
+    """Flash an emulated Pico that is blank, or has another agent. A board of yours is asked for."""
+    from guesthouse.link.ports import PICO_SIM
+
+    if port.kind != PICO_SIM:
+        return
+    from guesthouse.board import picosim, uf2
+    from guesthouse.install.filesystem import read_file
+    from guesthouse.install.package import MANIFEST, build_package, parse_manifest
+    from guesthouse.install.target import target_of_family
+
+    target = target_of_family(uf2.RP2040)
+    assert target is not None
+    # The file of its flash tells at once; a board that is busy might be slow to.
+    text = read_file((picosim.require().root / picosim.FLASH_FILE).read_bytes(), MANIFEST) or b""
+    if build_package(target).is_on(parse_manifest(text.decode(errors="replace"))):
+        return
+    say(f"{port.name} gets the agent first: in the emulator that takes a minute or two")
+    put_agent(port, quiet=args.json)
 
 
 def _recording(
@@ -135,6 +164,37 @@ def _compare(args: argparse.Namespace, micropython: MicroPython) -> PlainRun:
 # --- The run ---
 
 
+def _bring(args: argparse.Namespace, port: PortSpec, client: Client, stack: contextlib.ExitStack,
+           told: Callable[[Image], None], remark: Callable[[str], None]) -> Installed:
+    """The guests on the board, as it takes them, stopped; gone again when the stack ends."""
+    from guesthouse.core.admission import board_figures
+    from guesthouse.demo.fit import fit
+    from guesthouse.demo.folders import images
+    from guesthouse.measure.installed import Installed
+
+    model = client.model
+    figures = board_figures("unix" if port.kind == "sim" else model.board, 0)
+    if client.heap is not None:
+        figures["heap"] = client.heap
+    for what, ratio in (("cpu", model.oversubscription_cpu), ("ram", model.oversubscription_ram)):
+        if ratio is not None:
+            figures[f"oversubscription_{what}_ppm"] = round(ratio * 1e6)
+    fitted = fit(images(), figures)
+    installed = Installed(client)
+    if _named(args) and not args.keep:
+        stack.callback(_remove, args, port, installed)
+    installed.install(fitted.images, told)
+    for line in fitted.remarks:
+        remark(line)
+    return installed
+
+
+def _remove(args: argparse.Namespace, port: PortSpec, installed: Installed) -> None:
+    with ProgressLine("demo", quiet=args.json) as line:
+        line.say(f"taking its guests off {port.name}")
+        installed.remove()
+
+
 def _headless(
     args: argparse.Namespace,
     port: PortSpec,
@@ -143,41 +203,46 @@ def _headless(
 ) -> tuple[Account, bool]:
     """The account, and whether Ctrl-C ended it early."""
     from guesthouse.core.tracker import Update
-    from guesthouse.demo.folders import description, folders, images
+    from guesthouse.demo.folders import FOLDER, description
     from guesthouse.demo.words import Teller
     from guesthouse.link.client import Client
     from guesthouse.link.serial import open_serial
-    from guesthouse.measure.installed import Installed
     from guesthouse.measure.watch import Watch
 
     out = _out(args)
     tap = None if recording is None else _tap(recording)
     client = stack.enter_context(Client(open_serial(port), tap=tap))
-    client.hello()
-    client.wait_for_summary()
-    out(f"{len(folders())} guests on {port.name} ({client.model.firmware}):")
-    for folder in folders():
-        out(f"  {folder.name:<10} {description(folder)}")
+    _greet(args, port, client)
+    out(f"The guests, brought to {port.name} ({client.model.firmware}):")
+    installed = _bring(
+        *(args, port, client, stack),
+        told=lambda image: out(f"  {image.name:<10} {description(FOLDER / image.name)}"),
+        remark=lambda line: out(f"\n{line}"),
+    )
     out("")
-    installed = Installed(client)
-    if _named(args) and not args.keep:
-        stack.callback(installed.remove)
-    installed.install(images(client.heap))
     teller: Teller | None = None
+    watch: Watch | None = None
+    seconds = args.seconds or HEADLESS_S
+    with ProgressLine("demo", quiet=args.json or client.patience == 1) as line:
 
-    def tell(updates: list[Update]) -> None:
-        for line in teller.lines(updates) if teller else ():
-            out(line)
+        def tell(updates: list[Update]) -> None:
+            lines = teller.lines(updates) if teller else []
+            if lines:
+                line.clear()
+            for text in lines:
+                out(text)
+            if watch is not None:
+                line.say(f"{watch.seconds:.1f} s of {seconds:g} s of the board's own time")
 
-    watch = Watch(client, tell)
-    teller = Teller(watch.began_us)
-    interrupted = False
-    try:
-        installed.start()
-        watch.run(args.seconds or HEADLESS_S)
-    except KeyboardInterrupt:
-        interrupted = True
-    watch.ask()
+        watch = Watch(client, tell)
+        teller = Teller(watch.began_us)
+        interrupted = False
+        try:
+            installed.start()
+            watch.run(seconds)
+        except KeyboardInterrupt:
+            interrupted = True
+        watch.ask()
     return watch.account(), interrupted
 
 
@@ -188,40 +253,52 @@ def _on_screen(
     stack: contextlib.ExitStack,
 ) -> tuple[Account, bool]:
     from guesthouse.cli.live import LiveBoard
-    from guesthouse.demo.folders import images
     from guesthouse.link.client import Client
     from guesthouse.link.serial import open_serial
-    from guesthouse.measure.installed import Installed
     from guesthouse.measure.watch import Watch
     from guesthouse.tui.app import MonitorApp
 
     board = LiveBoard(recording)
     client = stack.enter_context(Client(open_serial(port), tap=board.tap))
-    client.hello()
-    client.wait_for_summary()
-    installed = Installed(client)
-    if _named(args) and not args.keep:
-        stack.callback(installed.remove)
-    installed.install(images(client.heap))
-    watch = Watch(client)
-    installed.start()
+    _greet(args, port, client)
+    with ProgressLine("demo") as line:
+        installed = _bring(
+            *(args, port, client, stack),
+            told=lambda image: line.say(f"bringing {image.name} to {port.name}"),
+            remark=say,
+        )
+        line.say("starting the guests")
+        watch = Watch(client)
+        installed.start()
     board.start(client)
     app = MonitorApp(board.source)
-    timer = None
+    over = threading.Event()
     if args.seconds is not None:
-        timer = threading.Timer(args.seconds, lambda: app.call_from_thread(app.exit))
-        timer.daemon = True
-        timer.start()
+
+        def end() -> None:
+            while watch.seconds < args.seconds and not over.wait(0.1):
+                pass
+            if not over.is_set():
+                app.call_from_thread(app.exit)
+
+        threading.Thread(target=end, name="seconds", daemon=True).start()
     try:
         app.run()
     finally:
-        if timer is not None:
-            timer.cancel()
+        over.set()
         board.close()
     if board.error is not None:
         raise board.error
     watch.ask()
     return watch.account(), False
+
+
+def _greet(args: argparse.Namespace, port: PortSpec, client: Client) -> None:
+    with ProgressLine("demo", quiet=args.json) as line:
+        line.say(f"waiting for the agent on {port.name}")
+        client.wait_for_agent(FIRST_START_S)
+        client.hello()
+        client.wait_for_summary()
 
 
 def _tap(recording: RecordingWriter) -> Callable[[bytes, int], None]:

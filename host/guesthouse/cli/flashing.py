@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from guesthouse.link.ports import PortSpec
 
 
-_FIRST_START_S = 15.0  # the board resets, boots, checks its files and loads them
+FIRST_START_S = 15.0  # the board resets, boots, checks its files and loads them
 
 
 def register(verbs: Verbs) -> None:
@@ -82,20 +82,9 @@ def flash(args: argparse.Namespace) -> None:
 
 
 def _flash_port(args: argparse.Namespace, images: list[Image]) -> None:
-    from guesthouse.install.board import ReplBoard
-    from guesthouse.install.flash import flash_board
-    from guesthouse.install.repl import Repl
-
     spec = _board_port(args)
     began = time.monotonic()
-    try:
-        with ProgressLine("flash", quiet=args.json) as line, Repl(spec) as repl:
-            line.say("looking at the board")
-            done = flash_board(ReplBoard(repl), line.show)
-            repl.restart()
-    except KeyboardInterrupt:
-        say(f"\n{spec.name} is as it was before; guesthouse flash, run again, goes on from here")
-        raise
+    done = put_agent(spec, quiet=args.json)
     with ProgressLine("flash", quiet=args.json) as line:
         line.say("starting the agent")
         deployed = _start(args, spec, images)
@@ -104,6 +93,23 @@ def _flash_port(args: argparse.Namespace, images: list[Image]) -> None:
         print_json(_data(spec, done, deployed, seconds))
     else:
         _tell(spec, done, deployed, seconds)
+
+
+def put_agent(spec: PortSpec, *, quiet: bool) -> Flashed:
+    """Bring the agent to the board on ``spec``, and restart it; it has not started yet."""
+    from guesthouse.install.board import ReplBoard
+    from guesthouse.install.flash import flash_board
+    from guesthouse.install.repl import Repl
+
+    try:
+        with ProgressLine("flash", quiet=quiet) as line, Repl(spec) as repl:
+            line.say("looking at the board")
+            done = flash_board(ReplBoard(repl), line.show)
+            repl.restart()
+    except KeyboardInterrupt:
+        say(f"\n{spec.name} is as it was before; guesthouse flash, run again, goes on from here")
+        raise
+    return done
 
 
 def _board_port(args: argparse.Namespace) -> PortSpec:
@@ -123,7 +129,7 @@ def _start(args: argparse.Namespace, spec: PortSpec, images: list[Image]) -> lis
     from guesthouse.link.serial import open_serial
 
     with Client(open_serial(spec), usb=lambda: usb_of(spec)) as client:
-        client.wait_for_agent(_FIRST_START_S)
+        client.wait_for_agent(FIRST_START_S)
         if images:
             client.hello()
         return [send_image(client, image, start=True, quiet=args.json) for image in images]

@@ -38,6 +38,11 @@ class ProgressLine:
         if self._live:
             self._put(f"{self._label}: {what}")
 
+    def clear(self) -> None:
+        """Take the line away, so that something can be printed in its place."""
+        if self._live:
+            print(f"\r{'':<{_WIDE}}\r", end="", file=sys.stderr, flush=True)
+
     def _put(self, text: str) -> None:
         print(f"\r{text[:_WIDE]:<{_WIDE}}", end="", file=sys.stderr, flush=True)
 
@@ -45,5 +50,4 @@ class ProgressLine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._live:
-            print(f"\r{'':<{_WIDE}}\r", end="", file=sys.stderr, flush=True)
+        self.clear()

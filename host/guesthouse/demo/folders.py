@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from guesthouse.guests.image import Image, load_image
-from guesthouse.guests.manifest import Capacity
 
 FOLDER = Path(__file__).resolve().parent.parent / "guests" / "demo"
 
@@ -37,6 +36,6 @@ def description(folder: Path) -> str:
         return file.readline().lstrip("# ").rstrip()
 
 
-def images(heap: int | None) -> list[Image]:
-    """The guests' images, checked beside a board whose guests have ``heap`` bytes."""
-    return [load_image(folder, capacity=Capacity(heap=heap)) for folder in folders()]
+def images() -> list[Image]:
+    """The guests' images."""
+    return [load_image(folder) for folder in folders()]

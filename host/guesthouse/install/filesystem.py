@@ -7,11 +7,15 @@ import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from guesthouse.board import uf2
 from guesthouse.board.firmware import Firmware
 from guesthouse.core.errors import ExitCode, GuesthouseError
 from guesthouse.install.package import BoardFile
+
+if TYPE_CHECKING:
+    from littlefs import LittleFS
 
 # What MicroPython's rp2 port mounts its flash with (ports/rp2/modules/_boot.py, extmod/vfs_lfs.c).
 BLOCK = 4096  # bytes that are erased at once
@@ -47,12 +51,8 @@ class Place:
 def find_place(firmware: Firmware) -> Place:
     """Where ``firmware`` says that its file system is. Raises GuesthouseError where it does not."""
     data = firmware.image().segments[0].data  # the file system of an image of ours is behind it
-    at = data.find(struct.pack("<I", _MARK), 0, _SEARCHED)
-    found = None
-    if at >= 0:
-        with contextlib.suppress(struct.error):
-            found = _block_device(data, at)
-    if found is None or not 0 < len(data) <= found.begin or found.size % BLOCK or not found.size:
+    found = _place(data)
+    if found is None or not 0 < len(data) <= found.begin:
         raise GuesthouseError(
             f"{firmware.path} does not say where its file system is",
             "use an official MicroPython, or flash the board itself: guesthouse flash -p PORT",
@@ -62,6 +62,16 @@ def find_place(firmware: Firmware) -> Place:
 
 
 _BASE = uf2.FLASH_BASE
+
+
+def _place(data: bytes) -> Place | None:
+    """Where the firmware at the begin of ``data`` says that its file system is."""
+    at = data.find(struct.pack("<I", _MARK), 0, _SEARCHED)
+    found = None
+    if at >= 0:
+        with contextlib.suppress(struct.error):
+            found = _block_device(data, at)
+    return found if found is not None and found.size and not found.size % BLOCK else None
 
 
 def _block_device(data: bytes, at: int) -> Place | None:
@@ -78,16 +88,9 @@ def _block_device(data: bytes, at: int) -> Place | None:
 
 def filesystem_image(files: Iterable[BoardFile], size: int) -> bytes:
     """A file system of ``size`` bytes with ``files`` in it. Raises GuesthouseError (full)."""
-    from littlefs import LittleFS
     from littlefs.errors import LittleFSError
 
-    system = LittleFS(
-        block_size=BLOCK,
-        block_count=size // BLOCK,
-        prog_size=_PROGRAM,
-        read_size=_READ,
-        lookahead_size=_LOOKAHEAD,
-    )
+    system = _little_fs(size, mount=True)
     files = list(files)
     try:
         for file in files:
@@ -116,3 +119,33 @@ def flash_image(firmware: Firmware, files: Iterable[BoardFile], flash_size: int)
     flash = firmware.image().flash(flash_size)
     flash[place.begin : place.end] = filesystem_image(files, place.size)
     return bytes(flash)
+
+
+def read_file(flash: bytes, path: str) -> bytes | None:
+    """A file in the image of a board's whole flash; None where there is none that can be read."""
+    from littlefs.errors import LittleFSError
+
+    place = _place(flash)
+    if place is None or place.end > len(flash):
+        return None
+    system = _little_fs(place.size, mount=False)
+    system.context.buffer[:] = flash[place.begin : place.end]
+    try:
+        system.mount()
+        with system.open(path, "rb") as stream:
+            return bytes(stream.read())
+    except (LittleFSError, OSError):
+        return None
+
+
+def _little_fs(size: int, *, mount: bool) -> LittleFS:
+    from littlefs import LittleFS
+
+    return LittleFS(
+        block_size=BLOCK,
+        block_count=size // BLOCK,
+        prog_size=_PROGRAM,
+        read_size=_READ,
+        lookahead_size=_LOOKAHEAD,
+        mount=mount,
+    )

@@ -69,6 +69,11 @@ class Package:
         ]
         return BoardFile(MANIFEST, "".join(f"{line}\n" for line in lines).encode())
 
+    def is_on(self, manifest: Manifest | None) -> bool:
+        """Whether a board with this manifest has the very files of the package."""
+        wanted = {file.path: file.sha256 for file in self.files}
+        return manifest is not None and manifest.files == wanted
+
     def everything(self) -> tuple[BoardFile, ...]:
         """All of it for a blank board, the manifest too."""
         return (*self.files, self.manifest())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from guesthouse.core import wire
 from guesthouse.core.errors import ExitCode, GuesthouseError
@@ -25,14 +25,17 @@ class Installed:
         self._client = client
         self.images: list[Image] = []
 
-    def install(self, images: Sequence[Image]) -> None:
-        """Send every image.
+    def install(
+        self, images: Sequence[Image], each: Callable[[Image], None] = lambda image: None
+    ) -> None:
+        """Send every image; ``each`` hears of it before.
 
         Raises GuesthouseError (REFUSED) before anything is sent where the board has another guest
         of one of the names: nobody's program is replaced.
         """
         again = self._refuse_clashes(images)
         for image in images:
+            each(image)
             if image.name in again:  # left there by an earlier run: its counters begin anew
                 self._client.command(wire.VERB_REMOVE, {"g": image.name})
             self.images.append(image)
@@ -52,7 +55,7 @@ class Installed:
         with contextlib.suppress(GuesthouseError):
             for image in self.images:
                 self._client.command(wire.VERB_REMOVE, {"g": image.name})
-            end = time.monotonic() + _GONE_S
+            end = time.monotonic() + _GONE_S * self._client.patience
             # Replies overtake records: the model may still have them for a moment.
             while time.monotonic() < end and any(
                 one.image in names for one in self._client.model.instances.values()
