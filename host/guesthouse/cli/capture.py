@@ -17,6 +17,7 @@ from guesthouse.core.units import fmt_bytes
 if TYPE_CHECKING:
     from guesthouse.core.recording import RecordingWriter
     from guesthouse.link.client import Client
+    from guesthouse.measure.clock import BoardClock
 
 
 def register(verbs: Verbs) -> None:
@@ -31,7 +32,9 @@ def register(verbs: Verbs) -> None:
     )
     parser.add_argument("file", metavar="FILE", type=Path, nargs="?", help="default: by the time")
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, help="the same")
-    parser.add_argument("--seconds", metavar="N", type=_seconds, help="end after N seconds")
+    parser.add_argument(
+        "--seconds", metavar="N", type=_seconds, help="end after N seconds of the board's time"
+    )
     parser.add_argument("--trace", action="store_true", help="record every slice")
     parser = verbs.add(
         "analyze",
@@ -76,14 +79,16 @@ def record(args: argparse.Namespace) -> None:
 
 
 def _record(args: argparse.Namespace, writer: RecordingWriter) -> None:
+    from guesthouse.measure.clock import BoardClock
+
     def tap(data: bytes, wall_ns: int) -> None:
         writer.write(data, wall_ns)
 
-    began = time.monotonic()
     client: Client | None = None
+    clock: BoardClock | None = None
     try:
         with open_board(args, tap=tap, reopen=True) as client:
-            began = time.monotonic()
+            clock = BoardClock(client)
             # Ctrl-C is the usual way to end it.
             with contextlib.suppress(KeyboardInterrupt):
                 if args.trace:
@@ -91,15 +96,15 @@ def _record(args: argparse.Namespace, writer: RecordingWriter) -> None:
                 if not args.json:
                     end = f"for {args.seconds:g} s" if args.seconds else "until Ctrl-C"
                     say(f"recording {client.port} to {writer.path} {end}")
-                while args.seconds is None or time.monotonic() - began < args.seconds:
+                while args.seconds is None or clock.seconds() < args.seconds:
                     client.poll(0.1)
-                    _show_progress(args, client, writer, time.monotonic() - began)
+                    _show_progress(args, client, writer, clock.seconds())
             if args.trace and client.connected:
                 with contextlib.suppress(GuesthouseError):
                     client.set_trace(False)
     finally:
-        if client is not None and writer.chunks:
-            _tell(args, client, writer, time.monotonic() - began)
+        if client is not None and clock is not None and writer.chunks:
+            _tell(args, client, writer, clock.seconds())
 
 
 def _show_progress(

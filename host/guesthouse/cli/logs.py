@@ -66,7 +66,7 @@ class LogReader:
     @property
     def due(self) -> bool:
         """Whether it is time to ask though nothing said that there is more."""
-        return time.monotonic() - self._asked >= ASK_EVERY_S
+        return time.monotonic() - self._asked >= ASK_EVERY_S * self._client.patience
 
 
 def logs(args: argparse.Namespace) -> None:
