@@ -92,6 +92,7 @@ class Kernel:
         # Collections are planned while blocks are left for the longest slice.
         self.reserve_blocks = port.HEAP_RESERVE // table.block
         self.high_blocks = table.total - 2 * self.reserve_blocks
+        self.tidied = 0  # blocks in use after the last collection in time that nobody needed
         self.billing.shared[meter.HIGH] = self.high_blocks
 
     # --- the loop ---
@@ -148,6 +149,7 @@ class Kernel:
     def sleep(self):
         now = self.next_tend = self.port.ticks_ms()
         self.service(now)
+        self.tidy()
         ms = min(self.schedule.due_ms(now, _IDLE_MS), self.summary.due_ms())
         if self.telemetry.pending:
             ms = min(ms, _RETRY_MS)
@@ -160,6 +162,19 @@ class Kernel:
         self.port.wait(ms)
         self.billing.rest()
         self.next_service = self.next_tend = self.port.ticks_ms()
+
+    # Collects what the agent itself has dropped, in time that nobody needs: while no guest runs, no
+    # slice shows that it is due. Not again before there is more: the rest may all be in use.
+    def tidy(self):
+        table = self.table
+        if not table.exact:
+            return
+        table.sync(AGENT)
+        used = table.counts[0]
+        self.tidied = min(self.tidied, used)
+        if used > self.high_mark() and used - self.tidied >= self.reserve_blocks // 2:
+            table.collect(AGENT)
+            self.tidied = table.counts[0]
 
     # The owner of what is allocated right now.
     def running_owner(self):

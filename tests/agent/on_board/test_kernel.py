@@ -383,6 +383,19 @@ async def main():
     assert end[:2] == (wire.STATE_KILLED, wire.REASON_OVERRUN), end
 
 
+# What commands leave behind fills the heap while no guest has a slice that would show it.
+def test_what_the_agent_drops_is_collected_while_nobody_runs():
+    board = Board()
+    kernel = board.kernel
+    size = kernel.table.total * kernel.table.block // 40
+    kernel.link.receive = lambda: bytearray(size)
+    board.port.wait = lambda ms: None
+    for _ in range(80):
+        kernel.sleep()
+        assert kernel.table.counts[0] < kernel.table.total - kernel.reserve_blocks
+    board.close()
+
+
 def test_a_guest_over_its_memory_is_ended_and_leaves_nothing():
     source = """\
 import asyncio
