@@ -29,7 +29,6 @@ _TEND_MS = const(20)  # between two looks at what is due by the clock
 _IDLE_MS = const(100)  # the longest sleep
 _RETRY_MS = const(10)  # until the line is offered again what it did not take
 _CONDEMNED_US = const(500)  # for what a condemned guest does with the exception
-_ASK_US = const(2000)  # for an answer of a guest's object
 _LAST_VTIME = const(2)  # see meter.py
 _NOW = const(0)
 _FAULTS = const(20)  # faults of the agent in one run before it gives up and restarts
@@ -408,7 +407,7 @@ class Kernel:
             port,
             question,
             None,
-            _ASK_US,
+            port.ASK_US,
             billing.wall(),
             billing.cpu,
             instance.tag,

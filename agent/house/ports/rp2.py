@@ -25,6 +25,7 @@ HEAP_RESERVE = 16 * 1024  # bytes that stay free for the agent between slices
 KILL_US = 3100
 SECTION_US = 22000
 SECTION_GUEST_US = 2900
+ASK_US = 5000  # for an answer of a guest's object; to tell where it was takes 1 to 3 ms
 LOG_TAIL = 256  # bytes of last log lines kept for each guest
 RINGS = (64, 48, 48, 32)  # records that wait for the line: states, summaries, texts, slices
 LOAD_MAX_US = 2000000  # time a module body may take, its compilation too, where nothing is said

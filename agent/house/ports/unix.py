@@ -34,6 +34,7 @@ HEAP_RESERVE = 64 * 1024  # bytes that stay free for the agent between slices
 KILL_US = 3400
 SECTION_US = 800
 SECTION_GUEST_US = 20
+ASK_US = 2000  # for an answer of a guest's object
 LOG_TAIL = 2048  # bytes of last log lines kept for each guest
 RINGS = (96, 64, 96, 64)  # records that wait for the line: states, summaries, texts, slices
 LOAD_MAX_US = 20000  # CPU time a module body may take where the manifest says nothing
