@@ -3,7 +3,11 @@
 import io
 import sys
 
+import micropython
+from micropython import const
+
 _FRAMES = 6  # innermost frames that are worth the room
+_NEWEST = const(768)  # bytes of a traceback that hold the newest chain
 _HEAD = b'  File "'
 
 
@@ -15,9 +19,21 @@ _HEAD = b'  File "'
 # The traceback is printed in C and only what is kept is looked at: a stream of our own would be
 # called seven times a line, and that takes a Pico 2 ms.
 def where(error, agent, again=False):
-    stream = io.BytesIO()
     prefix = agent.encode()
-    sys.print_exception(error, stream)
+    if again:
+        # Nothing is wanted of what is behind the newest chain, and there may be a hundred raises:
+        # the stream is full when it cannot grow.
+        stream = io.BytesIO(_NEWEST)
+        micropython.heap_lock()
+        try:
+            sys.print_exception(error, stream)
+        except MemoryError:
+            pass
+        finally:
+            micropython.heap_unlock()
+    else:
+        stream = io.BytesIO()
+        sys.print_exception(error, stream)
     text = stream.getvalue()
     kept = []  # type: list[str]
     if again:
@@ -46,6 +62,8 @@ def where(error, agent, again=False):
 def _frame(text, at, prefix):
     end = text.find(b"\n", at)
     close = text.find(b'"', at + 8)
+    if end < 0 or close < 0:
+        return "", b""  # cut off
     name = text[at + 8 : close]
     if name.startswith(prefix) or name == b"<string>":
         return "", b""

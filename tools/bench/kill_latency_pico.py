@@ -43,7 +43,6 @@ RECURSION = """
 """
 KINDS = ("loop", "except", "finally", "nested", "exit", "alloc", "recursion")
 PATIENCE = 10.0
-LONGEST_S = 1800  # on this machine, for all kills
 
 
 def sources() -> dict[str, str]:
@@ -76,6 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("kinds", metavar="KIND", nargs="*", default=KINDS)
     parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--longest", metavar="S", type=float, default=1800, help="then it ends")
     options = parser.parse_args()
     firmware = find_or_build_firmware(print)
     target = target_of_family(firmware.family)
@@ -92,7 +92,7 @@ def main() -> None:
         Client(open_serial(PortSpec(board.path, PICO_SIM, PICO_SIM, PATIENCE))) as client,
     ):
         client.hello()
-        end = time.monotonic() + LONGEST_S
+        end = time.monotonic() + options.longest
         while any(len(past[one]) < options.kills for one in options.kinds):
             if time.monotonic() > end:
                 break
