@@ -160,10 +160,10 @@ def _trouble(one: GuestAccount, account: Account) -> str:
         why = {
             "overrun": f"for not giving way within {fmt_us(guest.slice_max_us)}",
             "oom": f"for taking more than its {fmt_bytes(guest.mem_max)} of memory",
-        }.get(sentences.key(guest.last_fault), f"({guest.last_fault})")
+        }.get(sentences.key(guest.last_fault), f"({guest.last_fault})" if guest.last_fault else "")
         longest = f"; its longest slice was {fmt_us(guest.longest_slice_us)}"
         tail = longest if used.overruns else ""
-        return f"{guest.name} was killed {_times(used.kills)} {why}{at}{tail}"
+        return f"{guest.name} was killed {_times(used.kills)} {why}".rstrip() + f"{at}{tail}"
     if used.failures:
         what = f" ({clean(guest.last_what)})" if guest.last_what else ""
         return f"{guest.name} failed {_times(used.failures)}{at}{what}"
