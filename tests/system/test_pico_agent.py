@@ -23,6 +23,7 @@ import pytest
 
 from guesthouse.board import picosim, processes
 from guesthouse.board.firmware import Firmware
+from guesthouse.cli.connect import sim_candidates
 from guesthouse.cli.main import main
 from guesthouse.core.errors import ExitCode
 from guesthouse.demo.folders import NAMES
@@ -31,6 +32,9 @@ from guesthouse.install.filesystem import flash_image
 from guesthouse.install.guests import files_of
 from guesthouse.install.package import build_package
 from guesthouse.install.target import target_of_family
+from guesthouse.link import ports
+from guesthouse.link.client import Client
+from guesthouse.link.serial import open_serial
 
 pytestmark = pytest.mark.skipif(platform.system() != "Linux", reason="these boards need Linux")
 
@@ -82,6 +86,10 @@ def state(firmware: Firmware, tmp_path_factory: pytest.TempPathFactory) -> Itera
         flash.write_bytes(flash_image(firmware, files, picosim.FLASH_SIZE))
         picosim.start(firmware=firmware)
         try:
+            # To boot may take a minute, and that is not what is asked here.
+            spec = ports.resolve("pico-sim", sims=sim_candidates())
+            with Client(open_serial(spec)) as client:
+                client.wait_for_agent(PATIENCE_S / client.patience)
             yield folder
         finally:
             picosim.stop()

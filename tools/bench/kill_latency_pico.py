@@ -22,6 +22,7 @@ sys.path[:0] = [str(ROOT / "host")]
 
 from guesthouse.board import picosim  # noqa: E402
 from guesthouse.board.firmware import find_or_build_firmware  # noqa: E402
+from guesthouse.cli.flashing import FIRST_START_S  # noqa: E402
 from guesthouse.core.model import Event  # noqa: E402
 from guesthouse.guests.image import Image, build_image  # noqa: E402
 from guesthouse.guests.manifest import normalize  # noqa: E402
@@ -91,6 +92,7 @@ def main() -> None:
         picosim.private_board(firmware=firmware, flash=flash) as board,
         Client(open_serial(PortSpec(board.path, PICO_SIM, PICO_SIM, PATIENCE))) as client,
     ):
+        client.wait_for_agent(FIRST_START_S)
         client.hello()
         end = time.monotonic() + options.longest
         while any(len(past[one]) < options.kills for one in options.kinds):
