@@ -146,16 +146,18 @@ def test_the_users_main_py_is_kept_and_given_back() -> None:
     assert done.boot_py
     flash(board, NEW)  # a second flash keeps its own main.py of the first for nobody
     assert board.files["main.py.before-guesthouse"] == USERS
-    board.files |= {"images/blink.ref": b"{}", "data/blink/log": b"x", "data/mine.csv": b"m"}
+    mine = {"data/mine.csv": b"m", "journal/mine.txt": b"m"}
+    board.files |= {"images/blink.ref": b"{}", "data/blink/log": b"x", "journal/events": b"e"}
+    board.files |= mine
     unflash(board)
-    assert board.files == before | {"data/mine.csv": b"m"}
+    assert board.files == before | mine
 
 
 def test_unflash_can_leave_guests_and_can_be_repeated_at_every_step() -> None:
     before = {BOOT: USERS}
     flashed = FakeBoard(before)
     flash(flashed, NEW)
-    flashed.files |= {"images/blink.ref": b"{}"}
+    flashed.files |= {"images/blink.ref": b"{}", "journal/events": b"e"}
     whole = FakeBoard(flashed.files)
     unflash(whole, keep_guests=True)
     assert whole.files == before | {"images/blink.ref": b"{}"}

@@ -19,7 +19,9 @@ from guesthouse.install.target import Target
 # Folders of the root: an agent has them where it keeps guests, and what guests write.
 _IMAGES = "images"
 _DATA = "data"
-_FOLDERS = (f"{FOLDER}/ports", FOLDER, "lib", _IMAGES, _DATA)
+_JOURNAL = "journal"
+_EVENTS = f"{_JOURNAL}/events"  # what else the agent writes, see its journal.py
+_FOLDERS = (f"{FOLDER}/ports", FOLDER, "lib", _IMAGES, _DATA, _JOURNAL)
 _SHOWN = 3
 
 
@@ -132,7 +134,8 @@ def unflash_board(
     ]
     stray = [path for path in content.hashes if path.endswith(STAGED) and path.startswith(FOLDER)]
     board.remove(sorted(ours, key=lambda path: path != BOOT))
-    board.remove([*stray, *(path for path in manifest.gone if path in content.hashes), *folders])
+    gone = [path for path in manifest.gone if path in content.hashes]
+    board.remove([*stray, *gone, *folders, _EVENTS])
     board.remove([MANIFEST])  # last: it says what there is to remove
     board.tidy(_FOLDERS)
     return Unflashed(len(ours), tuple(map(original, restored)), tuple(guests))
