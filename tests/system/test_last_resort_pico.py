@@ -9,38 +9,28 @@ from __future__ import annotations
 
 import binascii
 import json
-import platform
 import struct
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import serial
 
-from guesthouse.board import picosim
+from guesthouse.board.emulator import FLASH_SIZE
 from guesthouse.board.firmware import Firmware
 from guesthouse.core import wire
 from guesthouse.core.errors import GuesthouseError
-from guesthouse.core.model import BoardModel
 from guesthouse.guests.manifest import Manifest
 from guesthouse.install.filesystem import flash_image
 from guesthouse.install.package import BoardFile, build_package
 from guesthouse.install.target import target_of_family
 from guesthouse.link.client import Client
-from guesthouse.link.ports import PortSpec
-from guesthouse.link.serial import open_serial
-from tests.support.pico import run
-
-pytestmark = pytest.mark.skipif(platform.system() != "Linux", reason="these boards need Linux")
-
-PATIENCE_S = 400
+from tests.support.emulated import EmulatedPico
 
 CALM = """\
 import asyncio
 async def main():
     while True:
-        await asyncio.sleep_ms(50)
+        await asyncio.sleep_ms(20)
 """
 
 # Interrupts are held for so many ms, as by the erasing of a flash block.
@@ -56,11 +46,19 @@ async def main():
         pass
 """
 
-# A call into C that never comes back.
-HANGS = """\
-import asyncio
+# It waits for a lock that nobody opens: a call into C in which the processor sleeps.
+BLOCKS = """\
+import _thread, asyncio
 async def main():
     await asyncio.sleep_ms(800)
+    lock = _thread.allocate_lock()
+    lock.acquire()
+    lock.acquire()
+"""
+
+# A call into C that never comes back, and works.
+HANGS = """\
+async def main():
     all(range(1, 1000000000))
 """
 
@@ -79,8 +77,9 @@ spin()
 GUESTS: dict[str, tuple[str, dict[str, Any]]] = {
     "calm": (CALM, {}),
     "holds45": (HOLDS.format(ms=45), {}),
-    "holds400": (HOLDS.format(ms=400), {}),
-    "hangs": (HANGS, {"restart": "always"}),
+    "blocks": (BLOCKS, {"restart": "always"}),
+    "holds400": (HOLDS.format(ms=400), {"autostart": False}),
+    "hangs": (HANGS, {"restart": "always", "autostart": False}),
     "stubborn": (STUBBORN, {"load_max_us": 60_000_000, "autostart": False}),
 }
 
@@ -109,7 +108,7 @@ def _full_flash(firmware: Firmware, files: list[BoardFile]) -> bytes:
         blocks = (fits + too_much) // 2
         filler = BoardFile("filler", bytes(blocks * 4080))
         try:
-            image = flash_image(firmware, [*files, filler], picosim.FLASH_SIZE)
+            image = flash_image(firmware, [*files, filler], FLASH_SIZE)
             fits = blocks
         except GuesthouseError:
             too_much = blocks
@@ -117,32 +116,17 @@ def _full_flash(firmware: Firmware, files: list[BoardFile]) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def board(firmware: Firmware) -> Iterator[picosim.SimBoard]:
+def board(
+    firmware: Firmware, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EmulatedPico]:
     target = target_of_family(firmware.family)
     assert target is not None
     files = [*build_package(target).everything(), _journal()]
     for name, (source, settings) in GUESTS.items():
         files += _guest(name, source, **settings)
-    with picosim.private_board(firmware=firmware, flash=_full_flash(firmware, files)) as started:
-        yield started
-
-
-def _listener(board: picosim.SimBoard) -> Client:
-    return Client(open_serial(PortSpec(board.path, board.path, patience=20)))
-
-
-def _client(board: picosim.SimBoard) -> Client:
-    client = _listener(board)
-    client.wait_for_agent(PATIENCE_S)
-    client.hello()
-    return client
-
-
-def _until(client: Client, condition: Callable[[BoardModel], bool]) -> None:
-    end = time.monotonic() + PATIENCE_S
-    while not condition(client.model):
-        assert time.monotonic() < end, client.model
-        client.poll(0.1)
+    started = EmulatedPico(tmp_path_factory.mktemp("pico"), _full_flash(firmware, files))
+    yield started
+    started.close()
 
 
 def _states(client: Client) -> dict[str, tuple[str, str]]:
@@ -153,102 +137,139 @@ def _states(client: Client) -> dict[str, tuple[str, str]]:
     }
 
 
-def _leave(board: picosim.SimBoard) -> None:
-    """Ctrl-C from a terminal, until the prompt is there."""
-    with serial.Serial(board.path, timeout=PATIENCE_S, exclusive=True) as port:
-        port.write(b"\x03")
-        assert port.read_until(b">>> ").endswith(b">>> ")
+def _events(client: Client) -> list[tuple[str, str, str, int]]:
+    events = client.command(wire.VERB_JOURNAL, {"from": 0})["events"]
+    return [(one["reason"], one["guest"], one["reset"], one["count"]) for one in events]
 
 
-def test_a_hang_in_c_resets_the_board_and_held_interrupts_do_not(board: picosim.SimBoard) -> None:
-    with _listener(board) as client:  # a command would be lost in the reset
-        _until(client, lambda model: model.unclean_boots == 1)
+def _leave(board: EmulatedPico) -> float:
+    """Ctrl-C from a terminal; the seconds of the board's until the prompt is there."""
+    began = board.seconds
+    board.send(b"\x03")
+    board.take_until(b">>> ")
+    return board.seconds - began
+
+
+def _dropped(client: Client) -> int:
+    return sum(client.model.dropped.values())
+
+
+def test_a_blocked_call_resets_the_board_and_held_interrupts_do_not(board: EmulatedPico) -> None:
+    with board.listen() as client:  # a command would be lost in the reset
+        board.until(client, lambda: client.model.unclean_boots == 1)
+        assert board.resets == 1
         client.hello()
         client.wait_for_summary()
         assert client.model.reset_cause == "watchdog"
+        # Who held the interrupts ended as an overrun, in this boot too.
+        board.until(client, lambda: client.instance("holds45").state == "killed")
         states = _states(client)
-        assert states["hangs"] == ("quarantined", "escalated")
+        assert states["blocks"] == ("quarantined", "escalated")
         assert states["calm"][0] in ("waiting", "ready", "running")
-        # Those who held the interrupts ended as overruns, in this boot too.
-        _until(client, lambda _: _states(client)["holds400"][0] == "killed")
-        assert _states(client)["holds45"] == _states(client)["holds400"] == ("killed", "overrun")
-        why = client.command(wire.VERB_WHY, {"g": "hangs.0"})
+        assert states["holds45"] == ("killed", "overrun")
+        why = client.command(wire.VERB_WHY, {"g": "blocks.0"})
         assert "nothing can interrupt" in str(why["what"])
         # One block is free by now: the journal of the image had one, and the board's needs none.
         assert client.command(wire.VERB_PING, {"flash": True})["flash_free"] <= 4096
-        events = client.command(wire.VERB_JOURNAL, {"from": 0})["events"]
-        assert [(e["reason"], e["guest"], e["count"]) for e in events] == [
-            ("escalated", "hangs.0", 1)
-        ]
+        assert _events(client) == [("escalated", "blocks.0", "watchdog", 1)]
 
 
-def test_the_agent_runs_on_while_nobody_reads(board: picosim.SimBoard) -> None:
-    with _client(board) as client:
+@pytest.mark.parametrize("open_port", [True, False], ids=["does not read", "has gone"])
+def test_slices_go_on_while_the_host(board: EmulatedPico, open_port: bool) -> None:
+    with board.listen() as client:
+        client.hello()
+        client.set_trace(True)  # of each slice a record: more than the rings hold
         client.wait_for_summary()
-        before = client.model
-        slices = before.instances[client.instance("calm.0").id].slices
-        dropped = sum(before.dropped.values())
-        elapsed = before.elapsed_us
-    with serial.Serial(board.path, exclusive=True):
-        time.sleep(5)  # somebody is there, and does not read
-    time.sleep(5)  # nobody is there
-    with _client(board) as client:
+        elapsed, slices = client.model.elapsed_us, client.instance("calm").slices
+        dropped = _dropped(client)
+        if open_port:
+            board.read(False)
+            board.run_for(1.5)
+            board.read(True)
+    if not open_port:
+        board.run_for(1.5)
+    with board.listen() as client:
+        client.set_trace(False)
+        client.hello()
         client.wait_for_summary()
-        after = client.model
-        seconds = (after.elapsed_us - elapsed) / 1e6
-        assert (after.unclean_boots, after.reset_cause) == (1, "watchdog")
-        assert seconds > 5
-        # The guest was never held up: twenty slices a second, less what the emulator is late.
-        assert client.instance("calm.0").slices - slices > 10 * seconds
-        assert sum(after.dropped.values()) > dropped
+        seconds = (client.model.elapsed_us - elapsed) / 1e6
+        assert seconds > 1.5
+        # Up to fifty slices a second: the guest was never held up.
+        assert client.instance("calm").slices - slices > 25 * seconds
+        assert _dropped(client) > dropped
+        assert (client.model.unclean_boots, board.resets) == (1, 1)
 
 
 def test_ctrl_c_ends_the_agent_even_while_a_guest_loads_and_catches_everything(
-    board: picosim.SimBoard,
+    board: EmulatedPico,
 ) -> None:
-    with _client(board) as client:
+    with board.listen() as client:
         client.command(wire.VERB_START, {"g": "stubborn.0"})
-    _leave(board)
-    look = (
-        "import asyncio, gc, sys, machine\n"
-        "async def main():\n await asyncio.sleep_ms(1)\n return 'runs'\n"
-        "print(asyncio.run(main()), gc.isenabled(), len(open('/main.py').read()) > 9,"
-        " machine.mem32[0x40058000] >> 30 & 1)"
-    )
-    assert run(board.path, look) == "runs True True 0"
+    with board.port():
+        board.run_for(0.1)
+        assert _leave(board) < 1  # of the minute that it has
+        look = (
+            "import asyncio, gc, machine\n"
+            "async def main():\n await asyncio.sleep_ms(1)\n return 'runs'\n"
+            "print(asyncio.run(main()), gc.isenabled(), len(open('/main.py').read()) > 9,"
+            " machine.mem32[0x40058000] >> 30 & 1)"
+        )
+        assert board.run(look) == "runs True True 0"
 
 
 @pytest.mark.soak
-def test_a_soft_reset_starts_the_agent_anew_and_counts_as_clean(board: picosim.SimBoard) -> None:
-    with serial.Serial(board.path, timeout=PATIENCE_S, exclusive=True) as port:
-        port.write(b"\x04")
-        port.read_until(wire.MAGIC)
-    with _client(board) as client:
+def test_a_soft_reset_starts_the_agent_anew_and_counts_as_clean(board: EmulatedPico) -> None:
+    with board.port():
+        board.send(b"\x04")
+        board.take_until(wire.MAGIC)
+    with board.listen() as client:
+        client.hello()
         client.wait_for_summary()
         assert (client.model.reset_cause, client.model.unclean_boots) == ("soft", 0)
         # Nobody has started it since: it is still set aside.
-        assert _states(client)["hangs"] == ("quarantined", "escalated")
+        assert _states(client)["blocks"] == ("quarantined", "escalated")
 
 
 @pytest.mark.soak
-def test_a_hang_of_the_agent_itself_is_ended_by_the_watchdog(board: picosim.SimBoard) -> None:
-    _leave(board)
-    hang = (
-        "from house import boot, summary\n"
-        "from house.ports import rp2, rp2_heap\n"
-        "watch = rp2.watch\n"
-        "rp2.watch = lambda ms: watch(300)\n"
-        "def tend(self):\n while True: pass\n"
-        "summary.Summary.tend = tend\n"
-        "boot.run(rp2, rp2_heap, rp2.ROOT, rp2.NAME)\n"
-    )
-    with serial.Serial(board.path, timeout=PATIENCE_S, exclusive=True) as port:
-        port.write(b"\x01")
-        port.read_until(b">")
-        port.write(hang.encode() + b"\x04")
-        port.read_until(wire.MAGIC)  # the agent is back
-    with _client(board) as client:
+def test_a_hang_of_the_agent_itself_is_ended_by_the_watchdog(board: EmulatedPico) -> None:
+    resets = board.resets
+    with board.port():
+        _leave(board)
+        board.start(
+            "from house import boot, summary\n"
+            "from house.ports import rp2, rp2_heap\n"
+            "watch = rp2.watch\n"
+            "rp2.watch = lambda ms: watch(300)\n"
+            "def tend(self):\n while True: pass\n"
+            "summary.Summary.tend = tend\n"
+            "boot.run(rp2, rp2_heap, rp2.ROOT, rp2.NAME)\n"
+        )
+        board.take_until(wire.MAGIC)  # the agent is back
+    assert board.resets == resets + 1
+    with board.listen() as client:
+        client.hello()
         client.wait_for_summary()
         assert (client.model.reset_cause, client.model.unclean_boots) == ("watchdog", 1)
-        events = client.command(wire.VERB_JOURNAL, {"from": 0})["events"]
-        assert (events[-1]["reason"], events[-1]["reset"]) == ("agent-fault", "watchdog")
+        assert _events(client)[-1] == ("agent-fault", "", "watchdog", 1)
+
+
+@pytest.mark.soak
+def test_a_call_that_works_for_ever_is_no_better_than_one_that_waits(board: EmulatedPico) -> None:
+    resets = board.resets
+    with board.listen() as client:
+        client.hello()
+        client.command(wire.VERB_START, {"g": "holds400.0"})
+        board.until(client, lambda: client.instance("holds400").state == "killed")
+        assert _states(client)["holds400"] == ("killed", "overrun")
+        assert board.resets == resets
+        boot = client.model.boot_id
+        client.command(wire.VERB_START, {"g": "hangs.0"})
+        board.until(client, lambda: client.model.boot_id != boot)
+        client.hello()
+        client.wait_for_summary()
+        states = _states(client)
+        # Both are set aside: else two of them would start each other for ever.
+        assert states["hangs"] == states["blocks"] == ("quarantined", "escalated")
+        assert states["calm"][0] in ("waiting", "ready", "running")
+        assert _events(client)[-1] == ("escalated", "hangs.0", "watchdog", 1)
+        assert board.resets == resets + 1

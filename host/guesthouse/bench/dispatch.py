@@ -139,15 +139,20 @@ def cost_of_slice(account: Account) -> float:
     return (account.elapsed_us - account.idle_us - account.steal_us) / slices
 
 
-def image(number: int, guests: int, tasks: int, autostart: bool = False) -> Image:
-    """The measured program as a guest. Its limits never bind, but they are there and checked."""
+def image(
+    number: int, guests: int, tasks: int, memory: int = 64, autostart: bool = False
+) -> Image:
+    """The measured program as a guest that may have ``memory`` kB.
+
+    Its limits never bind, but they are there and checked.
+    """
     manifest = normalize(
         {
             "name": f"sleeper{number}",
             "autostart": autostart,
             # twice what each can get, and together what admission allows: 200 %
             "cpu": {"max": f"{min(100, 200 // guests)}%"},
-            "memory": {"max": "64k"},
+            "memory": {"max": f"{memory}k"},
         },
         "bench",
     )

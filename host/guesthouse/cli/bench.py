@@ -106,7 +106,8 @@ def _emulated(args: argparse.Namespace) -> Dispatch:
     from guesthouse.board.firmware import find_or_build_firmware
 
     firmware = find_or_build_firmware(say, path=args.firmware)
-    return measure(firmware, args.seconds, _progress(args))
+    # It takes minutes, so it says where it is whoever reads that.
+    return measure(firmware, args.seconds, lambda text: say(f"bench dispatch: {text}"))
 
 
 def _port(
