@@ -174,6 +174,7 @@ def test_a_blocked_call_resets_the_board_and_held_interrupts_do_not(board: Emula
 @pytest.mark.soak
 @pytest.mark.parametrize("open_port", [True, False], ids=["does not read", "has gone"])
 def test_slices_go_on_while_the_host(board: EmulatedPico, open_port: bool) -> None:
+    resets = board.resets
     with board.listen() as client:
         client.hello()
         client.set_trace(True)  # of each slice a record: more than the rings hold
@@ -195,7 +196,7 @@ def test_slices_go_on_while_the_host(board: EmulatedPico, open_port: bool) -> No
         # Up to fifty slices a second: the guest was never held up.
         assert client.instance("calm").slices - slices > 25 * seconds
         assert _dropped(client) > dropped
-        assert (client.model.unclean_boots, board.resets) == (1, 1)
+        assert board.resets == resets
 
 
 def test_ctrl_c_ends_the_agent_even_while_a_guest_loads_and_catches_everything(
