@@ -72,7 +72,6 @@ _MISSED_US = const(1000)
 _TO_HOST = 0x50100090
 _FROM_HOST = 0x50100014  # the endpoint's control word, and where its buffer lies
 _TAKEN_NOT = 1 << 10
-_FIFO = const(256)  # bytes that the USB stack keeps for the host
 _PIECE = const(64)  # bytes in a packet
 
 ticks_us = time.ticks_us
@@ -297,7 +296,6 @@ _stdin = sys.stdin.buffer
 _stdout = sys.stdout.buffer
 _in = select.poll()
 _one = bytearray(1)
-_given = 0  # bytes that the USB stack may still hold
 
 
 # Ctrl-C becomes a byte like any other: the link reads it.
@@ -331,22 +329,12 @@ def serial_read(buf):
 
 
 # Bytes of buf[:n] that the line took: 0 while nobody reads it. A write that found no room would
-# wait for half a second, so no more is given than surely fits: as long as the host has not
-# taken a packet, what was given before may still be there.
+# wait for half a second and then lose the rest, so the USB stack gets one packet at a time, and the
+# next when the host has taken it.
 def serial_write(buf, n):
-    global _given
-    if not mem32[_TO_HOST] & _TAKEN_NOT:
-        _given = 0
-    room = _FIFO - _given
-    if n > room:
-        n = room
-    if n <= 0:
+    if mem32[_TO_HOST] & _TAKEN_NOT:
         return 0
-    if n > _PIECE:
-        n = _PIECE
-    _stdout.write(memoryview(buf)[:n])
-    _given += n
-    return n
+    return _stdout.write(memoryview(buf)[: min(n, _PIECE)]) or 0
 
 
 # Sleeps until a byte arrives, at most ms.
