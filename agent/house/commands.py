@@ -238,17 +238,14 @@ class Commands:
                 raise Failed(wire.STATUS_BAD_VALUE, "%s cannot be set to %r" % (key, value), "")
             spec[key] = value
         self.admit(spec, instance)
-        now = self.kernel.port.ticks_ms()
         instance.spec = spec
-        instance.apply_spec()
-        instance.limit.set(spec["cpu_max_us"], spec["cpu_period_us"] // 1000, now)
-        instance.reservation.set(
-            spec["cpu_min_us"], (spec["cpu_min_period_us"] or spec["cpu_period_us"]) // 1000, now
-        )
+        instance.apply_spec(self.kernel.port.ticks_ms())
         instance.announce = True
-        if instance.state == wire.STATE_THROTTLED:
-            self.kernel.schedule.take(instance)
-            self.kernel.schedule.put(instance)
+        schedule = self.kernel.schedule
+        schedule.unexpect(instance)
+        if instance.queue is not None and instance.queued is not None:
+            schedule.take(instance)
+            schedule.put(instance)
         return self.answer(instance)
 
     # How far limits may add up beyond the board, kept over a reset. Guests that are there stay.

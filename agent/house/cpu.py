@@ -1,5 +1,5 @@
 # CPU policy: what an instance may use and when. No mechanism, no port, no clock of its own;
-# runs under CPython as it is.
+# runs under CPython as it is. Decision 20 has the theory.
 #
 # Times: `now` is milliseconds of a counter that wraps (ticks_ms), used time is microseconds.
 
@@ -14,26 +14,44 @@ _LEFT = const(2)
 _MAX = const(3)
 _PERIOD = const(4)
 _START = const(5)
-_MIN_LEFT = const(6)
-_MIN = const(7)
+_REST = const(6)
+_MIN_LEFT = const(7)
 _WORDS = const(8)
+
+_MASK = const(0x3FFFFFFF)
 
 UNLIMITED = const(-1)
 
 
-# The limit: `max_us` of CPU in each period. Time used beyond the budget is carried as
-# debt into the next periods, so the long-run share never exceeds the limit. In a window
-# of w periods an instance gets at most w + 1 budgets and one slice with its kill latency.
+# What `us` in each period come to in `ms`, at most a period. In two steps: a product of two of
+# these would be no small int.
+def _part(us, period, ms):
+    return ms * (us // period) + ms * (us % period) // period
+
+
+# The limit: a bucket of `max_us` that fills by as much in each period, evenly. What a slice takes
+# beyond what is there is debt that fills first. So in every window w an instance gets at most
+# max * w + max_us and what its last slice overdraws.
+#
+# Once it is empty an instance waits until there is enough for `max_us` in one go, with what comes
+# in meanwhile: one that always has work runs and waits once in each period.
+#
+# `hold` us are for its reservation and not to be used otherwise: see Reservation.
 class Limit:
     def __init__(self, max_us, period_ms, now, words=None):
         self.words = words or array("i", [0] * _WORDS)
         self.set(max_us, period_ms, now)
 
-    def set(self, max_us, period_ms, now):
+    def set(self, max_us, period_ms, now, hold=0):
         words = self.words
         words[_LEFT] = words[_MAX] = UNLIMITED if max_us is None else max_us
         words[_PERIOD] = period_ms
-        words[_START] = now
+        words[_START] = now & _MASK
+        words[_REST] = 0
+        self.hold = self.enough = 0
+        if max_us is not None:
+            self.hold = min(hold, max_us - 1)
+            self.enough = max(self.hold + 1, max_us - max_us * max_us // (period_ms * 1000))
 
     @property
     def max_us(self):
@@ -43,63 +61,112 @@ class Limit:
     def left(self):
         return self.words[_LEFT]
 
-    # Begins every period that is due. Called before each decision, and once a second for
-    # an instance that sleeps, so that the counter's wrap is never in sight.
+    # Fills up to now. Called before each decision, and once a second for an instance that sleeps,
+    # so that the counter's wrap is never in sight. meter.charge() does the same.
     def roll(self, now):
         words = self.words
         most = words[_MAX]
-        if most < 0:
+        passed = now - words[_START] & _MASK
+        if most < 0 or passed == 0 or passed > _MASK >> 1:
             return
+        words[_START] = now & _MASK
         period = words[_PERIOD]
-        n = ticks_diff(now, words[_START]) // period
-        if n <= 0:
-            return
-        words[_START] = ticks_add(words[_START], n * period)  # type: ignore[type-var]
-        words[_LEFT] = min(most, words[_LEFT] + n * most)
+        left = words[_LEFT] + passed // period * most
+        passed %= period
+        rest = passed * (most % period) + words[_REST]
+        left += passed * (most // period) + rest // period
+        rest %= period
+        if left >= most:
+            left = most
+            rest = 0
+        words[_LEFT] = left
+        words[_REST] = rest
 
     def charge(self, us):
         if self.words[_MAX] >= 0:
             self.words[_LEFT] -= us
 
     def exhausted(self):
-        return self.words[_LEFT] <= 0 and self.words[_MAX] >= 0
+        return self.words[_LEFT] <= self.hold and self.words[_MAX] >= 0
 
-    # When the budget is positive again, in ms of the counter.
-    def refill_at(self):
+    # When there is enough again, in ms of the counter; `now` is that of the last roll.
+    def refill_at(self, now):
         words = self.words
-        periods = 1
-        if words[_MAX] > 0:
-            periods = -words[_LEFT] // words[_MAX] + 1
-        return ticks_add(words[_START], periods * words[_PERIOD])  # type: ignore[type-var]
+        most = words[_MAX]
+        period = words[_PERIOD]
+        lack = max(0, self.enough - words[_LEFT])
+        ms = lack // most * period + 1
+        lack %= most
+        if lack > 0xFFFF:  # a product with the period would be no small int
+            lack >>= 8
+            most >>= 8
+        return ticks_add(now, ms + lack * period // most)
 
 
-# The reservation: `min_us` of CPU in each period of the server, served before everything
-# that is not reserved, earliest deadline first. A constant-bandwidth server: an instance
-# that wakes with its budget used up waits for the next period like the others.
+# The reservation: `min_us` of CPU in each period, served before everything that is not reserved,
+# earliest deadline first. A constant-bandwidth server whose budget is hard: with none left its
+# instance is served like the others until the deadline, when the next period begins, and what it
+# gets by weight is not charged here. A slice beyond the budget is debt, taken off the next ones.
 class Reservation:
     def __init__(self, min_us, period_ms, now, words=None):
         self.words = words or array("i", [0] * _WORDS)
         self.set(min_us, period_ms, now)
 
+    # A budget begins at once, less what is owed.
     def set(self, min_us, period_ms, now):
-        words = self.words
-        words[_MIN] = words[_MIN_LEFT] = 0 if min_us is None else min_us
+        self.min_us = min_us or 0
+        self.words[_MIN_LEFT] = self.min_us + min(0, self.words[_MIN_LEFT])
         self.period_ms = period_ms
         self.deadline = ticks_add(now, period_ms)
+        self.idle = True  # the instance had nothing to do when it was last looked at
 
     @property
     def left(self):
         return self.words[_MIN_LEFT]
 
-    # Whether the instance may be served before the others now.
+    # Begins every period that is due.
+    def roll(self, now):
+        late = ticks_diff(now, self.deadline)
+        if late >= 0:
+            least = self.min_us
+            periods = late // self.period_ms + 1
+            self.deadline = ticks_add(self.deadline, periods * self.period_ms)
+            left = self.words[_MIN_LEFT] + periods * least
+            self.words[_MIN_LEFT] = min(least, left)
+
+    # Whether the instance, which has work, is served before the others now.
+    #
+    # One that had none comes with what is left of its budget, unless that were more than its share
+    # of the time until the deadline: then a period begins. It ends one ms later, because a part
+    # of this ms has passed.
     def eligible(self, now):
-        words = self.words
-        if words[_MIN] == 0:
+        least = self.min_us
+        if least == 0:
             return False
-        if ticks_diff(now, self.deadline) >= 0:
-            self.deadline = ticks_add(now, self.period_ms)
-            words[_MIN_LEFT] = words[_MIN]
-        return words[_MIN_LEFT] > 0
+        self.roll(now)
+        left = self.words[_MIN_LEFT]
+        if self.idle:
+            self.idle = False
+            if left > _part(least, self.period_ms, ticks_diff(self.deadline, now)):
+                self.deadline = ticks_add(now, self.period_ms + 1)
+                self.words[_MIN_LEFT] = left = least
+        return left > 0
+
+    # The instance has nothing to do, and the counter must not wrap meanwhile.
+    def tend(self, now):
+        if self.idle and self.min_us:
+            self.roll(now)
+
+    # What runs now is not served from it: the rest of this budget is lost.
+    def forfeit(self):
+        self.idle = True
+        if self.words[_MIN_LEFT] > 0:
+            self.words[_MIN_LEFT] = 0
 
     def charge(self, us):
         self.words[_MIN_LEFT] -= us
+
+    # When there is budget again, once it is used up, in ms of the counter.
+    def refill_at(self):
+        periods = -self.words[_MIN_LEFT] // self.min_us
+        return ticks_add(self.deadline, periods * self.period_ms)

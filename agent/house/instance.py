@@ -40,18 +40,13 @@ class Instance:
         self.block = block  # bytes
         self.node = None
         self.cpu = Account(words)
-        self.limit = Limit(spec["cpu_max_us"], spec["cpu_period_us"] // 1000, now, words)
-        self.reservation = Reservation(
-            spec["cpu_min_us"],
-            (spec["cpu_min_period_us"] or spec["cpu_period_us"]) // 1000,
-            now,
-            words,
-        )
+        self.limit = Limit(None, 1, now, words)
+        self.reservation = Reservation(None, 1, now, words)
         self.restart = RestartPolicy(
             _RESTART[spec["restart"]], spec["backoff_min_s"], spec["backoff_max_s"]
         )
         self.load_max_us = spec["load_max_us"] or max(port.LOAD_MAX_US, spec["slice_max_us"])
-        self.apply_spec()
+        self.apply_spec(now)
 
         self.throttled = Account()
         self.overruns = 0
@@ -74,6 +69,8 @@ class Instance:
 
         # The scheduler's. `node` is the instance's place in one of the kernel's queues.
         self.queued = None
+        self.refill = None  # its second node, once it has needed one
+        self.refilling = False  # that stands among the sleepers
         self.throttled_since = 0
         self.announce = False
         self.load_us = 0  # CPU time of this load
@@ -106,14 +103,26 @@ class Instance:
             self.node.state = None
 
     # Copies what the dispatch path reads out of the spec.
-    def apply_spec(self):
+    def apply_spec(self, now):
         spec = self.spec
-        self.slice_max_us = spec["slice_max_us"]
+        self.slice_max_us = slice_us = spec["slice_max_us"]
+        least = spec["cpu_min_us"]
+        # What it gets by weight leaves as much of its limit as its reservation may then need.
+        self.limit.set(
+            spec["cpu_max_us"],
+            spec["cpu_period_us"] // 1000,
+            now,
+            least + slice_us if least else 0,
+        )
+        self.reservation.set(
+            least, (spec["cpu_min_period_us"] or spec["cpu_period_us"]) // 1000, now
+        )
         self.be_careful()
         self.mem_max = limit = spec["mem_max"]
         words = self.meter
         words[meter.BLOCKS_MAX] = meter.NO_BLOCKS_MAX if limit is None else limit // self.block
         words[meter.WEIGHT] = spec["weight"]
+        words[meter.RESERVES] = 1 if least else 0
 
     @property
     def slices(self):

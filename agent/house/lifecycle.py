@@ -67,6 +67,7 @@ class Lifecycle:
         kernel = self.kernel
         if instance.state in _ALIVE or instance.queued is not None:
             self.end(instance, wire.STATE_STOPPED, wire.REASON_REMOVED, follow=False)
+        kernel.schedule.unexpect(instance)
         kernel.instances.remove(instance)
         kernel.billing.departed.add_account(instance.cpu)
         kernel.summary.gone(instance)

@@ -11,29 +11,31 @@ from micropython import const
 
 _S = const(0)
 _US = const(1)
-_LEFT = const(2)  # of the limit in this period, us
+_LEFT = const(2)  # in the limit's bucket, us
 _MAX = const(3)  # negative: no limit
 _PERIOD = const(4)  # ms
-_START = const(5)
-_MIN_LEFT = const(6)
-_MIN = const(7)
+_START = const(5)  # ms until which the bucket was filled
+_REST = const(6)  # of a us that is not in it yet, in parts of a period
+_MIN_LEFT = const(7)  # of the reservation in this period, us
 SLICES = const(8)
 LONGEST = const(9)  # us
 WAITED = const(10)  # us runnable and not running, in this summary period
 SINCE = const(11)  # ticks_us when it became runnable
-VTIME = const(12)
+VTIME = const(12)  # us for a weight of 100
 WEIGHT = const(13)
 OWNER = const(14)  # in the frame table
 BLOCKS_MAX = const(15)  # its memory limit
 PEAK = const(16)  # blocks
-WORDS = const(17)
+_VREST = const(17)  # of a us of virtual time, in parts of the weight
+RESERVES = const(18)  # it has a reservation
+WORDS = const(19)
 
 NO_BLOCKS_MAX = const(0x3FFFFFFF)
 
 # What all instances share.
 NOW = const(0)  # ticks_us at the last boundary
 ELAPSED = const(1)  # us of wall time that the last stretch took
-LAST_VTIME = const(2)  # of the last slice: where one that wakes begins
+LAST_VTIME = const(2)  # of the last slice by weight: where one that wakes begins
 HIGH = const(3)  # blocks in use above which the heap is collected
 AGENT_US = const(4)  # of the agent before slices, since billing took it; ports/rp2.py adds to it
 USED = const(5)  # us billed for the last slice
@@ -47,6 +49,8 @@ _MASK = const(0x3FFFFFFF)
 # Bills `used` us to an instance that has just run until shared[NOW]; where one clock tells all,
 # `used` is negative and the stretch ends here. Returns whether there is more to say than that: its
 # budget is used up, it has a reservation, it holds more than it may, or the heap wants collecting.
+#
+# An instance with budget left in its reservation was served from that, and from nothing else.
 @micropython.viper
 def charge(meter, shared, counts, used: int) -> int:
     m = ptr32(meter)
@@ -72,26 +76,35 @@ def charge(meter, shared, counts, used: int) -> int:
     common[USED] = used
     m[WAITED] = int(m[WAITED]) + waited
     m[SINCE] = now
-    vtime = (int(m[VTIME]) + used * 100 // int(m[WEIGHT])) & _MASK
-    m[VTIME] = vtime
-    common[LAST_VTIME] = vtime
-    more = 0
+    more = int(m[RESERVES])
+    if int(m[_MIN_LEFT]) > 0:
+        m[_MIN_LEFT] = int(m[_MIN_LEFT]) - used
+    else:
+        weight = int(m[WEIGHT])
+        parts = used * 100 + int(m[_VREST])
+        vtime = int(m[VTIME]) + parts // weight
+        m[_VREST] = parts % weight
+        m[VTIME] = vtime
+        common[LAST_VTIME] = vtime
     if int(m[_MAX]) >= 0:
         left = int(m[_LEFT]) - used
-        period = int(m[_PERIOD])
         passed = (int(ticks_ms()) - int(m[_START])) & _MASK  # type: ignore[call-overload]
-        if passed >= period and passed < 0x20000000:
-            periods = passed // period
-            m[_START] = (int(m[_START]) + periods * period) & _MASK
-            left += periods * int(m[_MAX])
-            if left > int(m[_MAX]):
-                left = int(m[_MAX])
+        if passed > 0 and passed < 0x20000000:
+            most = int(m[_MAX])
+            period = int(m[_PERIOD])
+            m[_START] = (int(m[_START]) + passed) & _MASK
+            left += passed // period * most
+            passed = passed % period
+            rest = passed * (most % period) + int(m[_REST])
+            left += passed * (most // period) + rest // period
+            rest = rest % period
+            if left >= most:
+                left = most
+                rest = 0
+            m[_REST] = rest
         m[_LEFT] = left
         if left <= 0:
             more = 1
-    if int(m[_MIN]):
-        m[_MIN_LEFT] = int(m[_MIN_LEFT]) - used
-        more = 1
     held = int(blocks[int(m[OWNER])])
     if held > int(m[PEAK]):
         m[PEAK] = held

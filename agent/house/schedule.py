@@ -2,13 +2,18 @@
 #
 # Three pairing heaps of asyncio's C code, whose keys may wrap: eligible reservations by
 # deadline, the other runnable instances by virtual time, and all that wait for a time. An
-# instance's `node` stands in one of them, with the instance where a task has its coroutine.
-# Each operation costs O(log n).
+# instance's `node` stands in one of them, with the instance where a task has its coroutine. One
+# whose reservation is used up has a second, `refill`, among the sleepers. Each operation costs
+# O(log n).
 
 from time import ticks_diff
 
+from micropython import const
+
 from . import loop, meter, wire
 from .clock import TICKS_MASK
+
+_REBASE = const(0x10000000)  # us of virtual time
 
 
 class Schedule:
@@ -30,21 +35,14 @@ class Schedule:
             if node is None or ticks_diff(node.ph_key, now) > 0:
                 return
             instance = node.coro
+            if node is instance.refill:
+                self.replenish(instance)
+                continue
             self.take(instance)
             if instance.state == wire.STATE_BACKOFF:
                 self.kernel.lifecycle.start(instance, wire.REASON_RETRY)
             else:
                 self.put(instance)
-
-    # The next to run, out of its queue: reservations by deadline, then the rest by weighted
-    # virtual time. None where nobody can.
-    def pick(self):
-        node = self.reserved.peek() or self.runnable.peek()
-        if node is None:
-            return None
-        instance = node.coro
-        self.take(instance)
-        return instance
 
     def anybody(self):
         return self.reserved.peek() is not None or self.runnable.peek() is not None
@@ -72,40 +70,96 @@ class Schedule:
             self.kernel.lifecycle.end(instance, wire.STATE_FAILED, wire.REASON_DEADLOCK)
             return
         now = self.port.ticks_ms()
-        limit = instance.limit
-        limit.roll(now)
-        if instance.condemned:
-            self.ready(instance, now)
-        elif limit.exhausted():
-            instance.state = wire.STATE_THROTTLED
-            instance.reason = wire.REASON_THROTTLED
-            instance.throttled_since = self.port.ticks_us() & TICKS_MASK
-            self.enqueue(instance, self.sleepers, limit.refill_at())
-        elif ticks_diff(task.ph_key, now) > 0:
+        if ticks_diff(task.ph_key, now) > 0 and not instance.condemned:
+            instance.reservation.idle = True
             instance.state = wire.STATE_WAITING
             self.enqueue(instance, self.sleepers, task.ph_key)
         else:
             self.ready(instance, now)
 
-    # Puts an instance that can run at once among those that can.
+    # Puts an instance that has work at once among those that can run, or until its limit is
+    # refilled among the sleepers. A reservation comes first: it is never throttled.
     def ready(self, instance, now):
-        if instance.loading is None:
-            instance.state = wire.STATE_READY
-        if instance.condemned:
-            instance.be_careful()
-        elif instance.node.state is None:
-            if instance.loading is None and not instance.plain and self.kernel.table.exact:
-                instance.be_easy()
         words = instance.meter
         words[meter.SINCE] = self.port.ticks_us() & TICKS_MASK
+        if instance.condemned:
+            instance.state = wire.STATE_READY
+            instance.be_careful()
+            self.enqueue(instance, self.reserved, now)
+            return
+        limit = instance.limit
+        limit.roll(now)
         reservation = instance.reservation
-        if instance.condemned or reservation.eligible(now):
-            self.enqueue(instance, self.reserved, reservation.deadline)
+        waking = instance.state == wire.STATE_WAITING or instance.state == wire.STATE_THROTTLED
+        if instance.loading is not None:
+            instance.state = wire.STATE_LOADING
+        else:
+            instance.state = wire.STATE_READY
+            if instance.node.state is None and not instance.plain and self.kernel.table.exact:
+                instance.be_easy()
+            if reservation.eligible(now):
+                self.enqueue(instance, self.reserved, reservation.deadline)
+                return
+            if reservation.min_us and not instance.refilling:
+                self.expect(instance)
+        if limit.exhausted():
+            instance.state = wire.STATE_THROTTLED
+            instance.reason = wire.REASON_THROTTLED
+            instance.throttled_since = words[meter.SINCE]
+            self.enqueue(instance, self.sleepers, limit.refill_at(now))
             return
         last = self.shared[meter.LAST_VTIME]
-        if ticks_diff(last, words[meter.VTIME]) > 0:
+        if waking and last > words[meter.VTIME]:
             words[meter.VTIME] = last
         self.enqueue(instance, self.runnable, words[meter.VTIME])
+
+    # Looks at an instance again when its reservation has budget.
+    def expect(self, instance):
+        if instance.refill is None:
+            instance.refill = loop.new_task(instance)
+        instance.refilling = True
+        key = instance.reservation.refill_at()
+        self.sleepers.push(instance.refill, key)
+        if ticks_diff(self.due, key) > 0:
+            self.due = key
+
+    def unexpect(self, instance):
+        if instance.refilling:
+            instance.refilling = False
+            self.sleepers.remove(instance.refill)
+
+    # An instance's reservation has budget again: whoever waits for its turn, or for its limit,
+    # is served from that.
+    def replenish(self, instance):
+        self.unexpect(instance)
+        if instance.queued is self.runnable:
+            since = instance.meter[meter.SINCE]
+            self.take(instance)
+            self.put(instance)
+            instance.meter[meter.SINCE] = since
+        elif instance.state == wire.STATE_THROTTLED:
+            self.take(instance)
+            self.put(instance)
+
+    # Once a second: no counter wraps unseen in the accounts of those that sleep, and virtual time
+    # begins anew before it leaves its words.
+    def tend(self, now):
+        shared = self.shared
+        last = shared[meter.LAST_VTIME]
+        if last < _REBASE:
+            last = 0
+        shared[meter.LAST_VTIME] -= last
+        for instance in self.kernel.instances:
+            instance.limit.roll(now)
+            instance.reservation.tend(now)
+            if last:
+                waits = instance.queued is self.runnable
+                if waits:
+                    self.runnable.remove(instance.node)
+                vtime = max(0, instance.meter[meter.VTIME] - last)
+                instance.meter[meter.VTIME] = vtime
+                if waits:
+                    self.runnable.push(instance.node, vtime)
 
     def enqueue(self, instance, queue, key):
         queue.push(instance.node, key)

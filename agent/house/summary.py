@@ -175,8 +175,8 @@ class Summary:
         self.last_us = us
         guests_s = kernel.billing.departed.s
         guests_us = kernel.billing.departed.us
+        kernel.schedule.tend(now)
         for instance in kernel.instances:
-            instance.limit.roll(now)
             instance.refill_log()
             self.tell_usage(instance, us, period)
             guests_s += instance.cpu.s

@@ -30,20 +30,39 @@ def test_the_long_run_share_is_the_limit_whatever_the_slices():
 def test_an_overdraft_is_paid_back():
     limit = Limit(10000, 100, 0)
     limit.charge(35000)
-    for now, exhausted in ((0, True), (100, True), (200, True), (250, True), (300, False)):
+    for now, left in ((0, -25000), (100, -15000), (133, -11700), (250, 0), (251, 100)):
         limit.roll(now)
-        assert limit.exhausted() is exhausted, now
+        assert limit.left == left, (now, limit.left)
+        assert limit.exhausted() is (left <= 0), now
 
 
-def test_refill_comes_when_the_debt_is_paid():
+def test_refill_comes_when_a_budget_can_be_used_in_one_go():
     limit = Limit(10000, 100, 0)
-    limit.charge(10000)
-    assert limit.refill_at() == 100
-    limit.charge(25000)
-    at = limit.refill_at()
-    limit.roll(at - 1)
+    for us in (10000, 25000, 123456):
+        limit.charge(us)
+        now = 0
+        at = limit.refill_at(now)
+        # what is there when it comes, and what comes in until that is used up
+        due = (9000 - limit.left) // 100
+        assert due <= at <= due + 1, (us, limit.left, at)
+        limit.set(10000, 100, 0)
+
+
+def test_what_fills_the_limit_is_not_lost_in_rounding():
+    for most, period in ((1, 10000), (7, 3), (33333, 100), (9999999, 10000)):
+        limit = Limit(most, period, 0)
+        limit.charge(most)
+        for now in range(1, period + 1):
+            limit.roll(now)
+            assert limit.left == most * now // period, (most, period, now)
+
+
+def test_what_is_held_for_a_reservation_is_not_used_otherwise():
+    limit = Limit(10000, 100, 0)
+    limit.set(10000, 100, 0, 4000)
+    limit.charge(6000)
     assert limit.exhausted()
-    limit.roll(at)
+    limit.roll(1)
     assert not limit.exhausted()
 
 
@@ -67,13 +86,79 @@ def test_the_limit_holds_across_the_wrap_of_the_ms_counter():
     assert abs(used - 2000000) <= 20700, used
 
 
+# A server that has had work from its first deadline on, and none of it done.
+def _busy(min_us=1000, period=10, now=0):
+    server = Reservation(min_us, period, now)
+    server.eligible(now)
+    return server
+
+
 def test_a_reservation_is_refilled_once_a_period():
-    server = Reservation(1000, 10, 0)
-    assert server.eligible(0)
+    server = _busy()
+    end = server.deadline
     server.charge(1000)
-    assert not server.eligible(5)
-    assert server.eligible(10)
+    assert not server.eligible(end - 1)
+    assert server.eligible(end)
+    assert server.left == 1000 and server.deadline == end + 10
+
+
+def test_what_a_slice_overdraws_is_taken_off_the_next_budgets():
+    server = _busy()
+    end = server.deadline
+    server.charge(2500)
+    assert server.refill_at() == end + 10
+    assert not server.eligible(end)
+    assert server.left == -500
+    assert server.eligible(end + 10)
+    assert server.left == 500
+
+
+def test_a_budget_that_was_not_used_is_not_saved():
+    server = _busy()
+    assert server.eligible(1000)
     assert server.left == 1000
+
+
+def test_one_that_wakes_late_in_its_period_has_no_more_than_its_share():
+    server = _busy()
+    end = server.deadline
+    server.charge(500)
+    server.idle = True
+    # more than the share of what is left of the period: another begins
+    assert server.eligible(end - 4)
+    assert server.left == 1000 and server.deadline == end - 4 + 11
+    server = _busy()
+    server.charge(500)
+    server.idle = True
+    # no more: it goes on with what it had
+    assert server.eligible(end - 6)
+    assert server.left == 500 and server.deadline == end
+
+
+def test_a_budget_used_up_does_not_come_back_by_sleeping():
+    server = _busy()
+    end = server.deadline
+    server.charge(1200)
+    server.idle = True
+    assert not server.eligible(end - 1)
+    assert server.eligible(end)
+    assert server.left == 800
+
+
+def test_a_changed_reservation_keeps_its_debt():
+    server = _busy()
+    server.charge(3000)
+    server.set(1000, 10, 5)
+    assert server.left == -1000
+
+
+def test_reservations_hold_across_the_wrap_of_the_ms_counter():
+    now = ticks_add(0, -25)
+    server = _busy(1000, 10, now)
+    for _ in range(6):
+        server.charge(1000)
+        assert not server.eligible(ticks_add(server.deadline, -1))
+        assert server.eligible(server.deadline)
 
 
 def test_nothing_reserved_is_never_eligible():
