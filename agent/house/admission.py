@@ -165,6 +165,13 @@ def _refuse_limit(spec: dict, others: list, board: dict):
     if not spec["cpu_max_us"]:
         return None
     wanted = share_ppm(spec["cpu_max_us"], spec["cpu_period_us"])
+    if spec["cpu_min_us"]:
+        least = share_ppm(spec["cpu_min_us"], server_us(spec))
+        if wanted < least:
+            return (
+                "cpu.max of %s is below cpu.min, which is %s" % (percent(wanted), percent(least)),
+                "ask for a cpu.max of %s or more, or for less cpu.min" % percent(least + 999),
+            )
     if wanted > _MILLION:
         return (
             "cpu.max is %s of a board with one CPU" % percent(wanted),

@@ -149,6 +149,7 @@ class Kernel:
         now = self.next_tend = self.port.ticks_ms()
         self.service(now)
         self.tidy()
+        now = self.port.ticks_ms()  # the service took its time
         ms = min(self.schedule.due_ms(now, _IDLE_MS), self.summary.due_ms())
         if self.telemetry.pending:
             ms = min(ms, _RETRY_MS)

@@ -1,0 +1,342 @@
+"""What the CPU policy promises, on thousands of random mixes of guests in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from guesthouse.core import admission
+from tests.host.policy.board import Board, Costs, Guest, Step, meter
+
+MS = 1_000
+COSTS = Costs()
+TICK_WRAP_US = (1 << 30) * MS
+"""Both counters begin anew here."""
+
+BOARD = {**admission.defaults(), "heap": 1 << 20, "oversubscription_cpu_ppm": 100_000_000}
+
+how_many = pytest.mark.parametrize(
+    "examples", [60, pytest.param(10_000, marks=pytest.mark.soak)], ids=["short", "long"]
+)
+
+
+def holds(examples: int, promise: Callable[..., None], *what: st.SearchStrategy[Any]) -> None:
+    """Tries a promise; the short run tries the same mixes every time."""
+    settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        derandomize=examples < 1_000,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],
+        report_multiple_bugs=False,
+    )(given(*what)(promise))()
+
+
+# --- mixes ---
+
+
+@st.composite
+def steps(draw: st.DrawFn, slice_us: int) -> list[Step]:
+    """Hogs, tiny tasks and sleepers; several of the sleepers wake in the same ms."""
+    us = st.integers(60, slice_us) | st.just(slice_us) | st.just(60)
+    kind = draw(st.sampled_from(["hog", "tiny", "sleeper", "any"]))
+    if kind == "hog":
+        return [Step(slice_us)]
+    if kind == "tiny":
+        return [Step(draw(st.integers(60, 100)))]
+    if kind == "sleeper":
+        return [Step(draw(us), draw(st.sampled_from([1, 5, 10, 20])))]
+    sleep = st.sampled_from([0, 0, 0, 1, 2, 7, 33])
+    return [Step(draw(us), draw(sleep)) for _ in range(draw(st.integers(1, 6)))]
+
+
+@st.composite
+def guests(draw: st.DrawFn) -> dict[str, Any]:
+    slice_us = draw(st.sampled_from([100, 400, 1_000, 2_500]))
+    made: dict[str, Any] = {
+        "steps": draw(steps(slice_us)),
+        "tasks": draw(st.sampled_from([1, 1, 1, 3, 20])),
+        "load_us": draw(st.integers(10, slice_us)),
+        "slice_max_us": slice_us,
+        "weight": draw(st.sampled_from([1, 50, 100, 1_000, 10_000])),
+    }
+    if draw(st.booleans()):
+        period = draw(st.sampled_from([5, 10, 13, 20, 50]))
+        made["cpu_min_period_us"] = period * MS
+        made["cpu_min_us"] = max(1, period * draw(st.integers(1, 45)) * 10)
+    if draw(st.booleans()):
+        period = draw(st.sampled_from([5, 20, 100]))
+        made["cpu_period_us"] = period * MS
+        made["cpu_max_us"] = max(1, period * draw(st.integers(1, 99)) * 10)
+    return made
+
+
+starts = st.just(0) | st.integers(1, 100_000).map(lambda us: TICK_WRAP_US - us)
+mixes = st.lists(guests(), min_size=1, max_size=6)
+
+
+def admitted(mix: list[dict[str, Any]], start: int, costs: Costs = COSTS) -> Board:
+    """A board with those of a mix that admission takes, some of them without what it refuses."""
+    board = Board(start, costs)
+    figures = {**BOARD, **costs.figures()}
+    specs: list[dict[str, Any]] = []
+    for made in mix:
+        wanted = {**made}
+        while True:
+            spec = {**SPEC_OF, **wanted, "name": f"g{len(specs)}"}
+            if admission.refuse(spec, specs, None, figures) is None:
+                specs.append(spec)
+                board.add(**wanted)
+                break
+            if "cpu_max_us" in wanted:
+                del wanted["cpu_max_us"]
+            elif "cpu_min_us" in wanted:
+                del wanted["cpu_min_us"]
+            else:
+                break
+    return board
+
+
+SPEC_OF = {
+    "cpu_max_us": None,
+    "cpu_period_us": 100 * MS,
+    "cpu_min_us": None,
+    "cpu_min_period_us": None,
+    "mem_max": None,
+}
+
+
+def share(guest: Guest, key: str) -> tuple[int, int]:
+    """Budget and period in us."""
+    spec = guest.spec
+    if key == "max":
+        return spec["cpu_max_us"], spec["cpu_period_us"]
+    return spec["cpu_min_us"], admission.server_us(spec)
+
+
+def worst_window(slices: list[tuple[int, int]], budget: int, period: int) -> float:
+    """By how much the use in any window is above the share of it, at most, in us."""
+    worst = used = 0.0
+    most = float("-inf")
+    for start, end in slices:
+        most = max(most, start * budget / period - used)
+        used += end - start
+        worst = max(worst, used - end * budget / period + most)
+    return worst
+
+
+# --- promises ---
+
+
+def no_deadline_missed(board: Board) -> None:
+    assert not board.misses, board.misses[:3]
+    for guest in board.guests:
+        if not guest.spec["cpu_min_us"]:
+            continue
+        budget, period = share(guest, "min")
+        overdraft = guest.spec["slice_max_us"] + board.costs.kill_us
+        for burst in guest.bursts:
+            if burst.excused or guest.spec["tasks"] > 1:
+                continue
+            # the first budget may have been used up before it woke
+            whole = (burst.end - burst.start - MS) // period - 1
+            assert burst.used >= whole * budget - overdraft, (guest.instance.name, burst)
+
+
+def no_more_than_max(board: Board) -> None:
+    for guest in board.guests:
+        if not guest.spec["cpu_max_us"]:
+            continue
+        budget, period = share(guest, "max")
+        over = guest.spec["slice_max_us"] + board.costs.kill_us
+        if guest.spec["cpu_min_us"] and budget <= guest.spec["cpu_min_us"] + over:
+            over *= 2
+        worst = worst_window([(s.start, s.end) for s in guest.slices], budget, period)
+        # the counter tells whole ms
+        assert worst <= budget + over + MS * budget / period, (guest.instance.name, worst)
+
+
+def no_more_than_its_bandwidth(board: Board) -> None:
+    for guest in board.guests:
+        if not guest.spec["cpu_min_us"]:
+            continue
+        budget, period = share(guest, "min")
+        served = [(s.start, s.end) for s in guest.slices if s.reserved]
+        over = guest.spec["slice_max_us"] + board.costs.kill_us
+        # late in one period and early in the next; what a slice overdraws is paid back
+        assert worst_window(served, budget, period) <= 2 * budget + over + MS, guest.instance.name
+
+
+def wakes_in_time(board: Board) -> None:
+    specs = [guest.spec for guest in board.guests]
+    figures = {**BOARD, **board.costs.figures()}
+    for guest in board.guests:
+        told = admission.wakeup(guest.spec, specs, figures)
+        for waited, excused in guest.wakeups:
+            # the tick in which it wakes
+            assert excused or waited <= told[0] + MS, (guest.instance.name, waited, told)
+
+
+def everything(board: Board) -> None:
+    no_deadline_missed(board)
+    no_more_than_max(board)
+    no_more_than_its_bandwidth(board)
+    wakes_in_time(board)
+
+
+@how_many
+def test_the_promises_hold_for_every_mix_that_is_admitted(examples: int) -> None:
+    def promise(mix: list[dict[str, Any]], start: int) -> None:
+        board = admitted(mix, start)
+        board.run(250 * MS)
+        everything(board)
+
+    holds(examples, promise, mixes, starts)
+
+
+@how_many
+def test_they_hold_while_guests_overrun_and_are_killed(examples: int) -> None:
+    """At most one kill in a window is what admission counts with; more are excused."""
+
+    def promise(mix: list[dict[str, Any]], hostile: dict[str, Any], at: int, start: int) -> None:
+        hostile["steps"] = [Step(60, at), Step(10 * hostile["slice_max_us"])]
+        board = admitted([*mix, {**hostile, "restart": "always"}], start)
+        board.run(250 * MS)
+        everything(board)
+
+    holds(examples, promise, mixes, guests(), st.integers(0, 100), starts)
+
+
+@how_many
+def test_they_hold_before_and_after_blackouts(examples: int) -> None:
+    """Loads of a second guest's life, collections after its end, and what the flash takes."""
+
+    def promise(
+        mix: list[dict[str, Any]], late: dict[str, Any], blackout: int, load_us: int, start: int
+    ) -> None:
+        board = admitted(mix, start, Costs(collect_us=blackout))
+        board.run(50 * MS)
+        board.blackout(blackout)
+        board.run(50 * MS)
+        late = {**late, "load_us": load_us, "cpu_min_us": None, "cpu_max_us": None}
+        late["slice_max_us"] = 100
+        late["steps"] = [Step(100, 20), Step(1_000)]
+        board.add(**late)
+        board.run(150 * MS)
+        no_deadline_missed(board)
+        no_more_than_max(board)
+        no_more_than_its_bandwidth(board)
+
+    blackouts = st.integers(100, 60 * MS)
+    holds(examples, promise, mixes, guests(), blackouts, blackouts, starts)
+
+
+@how_many
+def test_what_is_left_is_shared_by_weight(examples: int) -> None:
+    """Those that always have work; virtual time begins anew on the way."""
+
+    def promise(mix: list[dict[str, Any]], weights: list[int], vtime: int, start: int) -> None:
+        board = Board(start, summary_ms=100)
+        board.kernel.billing.shared[meter.LAST_VTIME] = vtime
+        fair = [
+            board.add([Step(us)], slice_max_us=us, weight=weight)
+            for us, weight in zip((2_000, 150, 700, 61), weights, strict=False)
+        ]
+        for made in mix:
+            if made.get("cpu_min_us") or made.get("cpu_max_us"):
+                board.add(**made)
+        board.run(350 * MS)
+        shares = [
+            (
+                sum(s.end - s.start for s in guest.slices if not s.load) / guest.spec["weight"],
+                guest.spec["slice_max_us"] / guest.spec["weight"],
+            )
+            for guest in fair
+        ]
+        for one, step in shares:
+            for other, other_step in shares:
+                # a slice of each, and one for the load
+                assert abs(one - other) <= 2 * (step + other_step) + 1, shares
+
+    weights = st.lists(st.sampled_from([20, 50, 100, 300, 1_000, 10_000]), min_size=2, max_size=4)
+    vtime = st.just(0) | st.integers((1 << 28) - 1_000_000, 1 << 28)
+    holds(examples, promise, st.lists(guests(), max_size=2), weights, vtime, starts)
+
+
+@pytest.mark.parametrize("start", [0, TICK_WRAP_US - 300_001])
+@pytest.mark.parametrize("us", [70, 900, 1_000, 2_500])
+def test_a_reserved_guest_with_work_gets_its_budgets_and_no_more(us: int, start: int) -> None:
+    """Debt is repaid: with slices beyond the budget too the share is that of the reservation."""
+    board = Board(start)
+    guest = board.add(
+        [Step(us)], cpu_min_us=1_000, cpu_min_period_us=20_000, slice_max_us=2_500, weight=1
+    )
+    board.add([Step(1_000)], weight=10_000)
+    board.run(2_000 * MS)
+    served = sum(s.end - s.start for s in guest.slices if s.reserved)
+    assert 100_000 - 2_000 <= served <= 100_000 + 2_500, served
+    assert not board.misses
+
+
+def test_what_a_reserved_guest_gets_by_weight_does_not_eat_its_guarantee() -> None:
+    board = Board()
+    guest = board.add([Step(100)], cpu_min_us=2_000, cpu_min_period_us=20_000)
+    board.add([Step(1_000)])
+    board.run(2_000 * MS)
+    served = sum(s.end - s.start for s in guest.slices if s.reserved)
+    assert abs(served - 200_000) <= 4_000, served
+    # and of the other 90 % it has half
+    assert abs(guest.used - served - 900_000) <= 60_000, guest.used
+
+
+@pytest.mark.parametrize(
+    # a bucket that the reservation's part and a slice fill leaves little by weight
+    ("period_ms", "least"), [(10, 0.5), (100, 0.95), (400, 0.9)]
+)
+def test_a_limit_never_throttles_a_guest_out_of_its_reservation(
+    period_ms: int, least: float
+) -> None:
+    board = Board()
+    budget = 200 * period_ms
+    guest = board.add(
+        [Step(250)],
+        cpu_min_us=1_000,
+        cpu_min_period_us=10_000,
+        cpu_max_us=budget,
+        cpu_period_us=period_ms * MS,
+    )
+    board.run(2_000 * MS)
+    assert not board.misses
+    for t in range(50 * MS, 1_950 * MS, 10 * MS):
+        got = sum(s.end - s.start for s in guest.slices if t <= s.start < t + 20 * MS)
+        assert got >= 1_000, (t, got)
+    assert least * 400_000 <= guest.used <= 400_000 + budget + 1_000, guest.used
+
+
+@pytest.mark.parametrize("start", [0, TICK_WRAP_US - 300_001])
+def test_a_limited_guest_alone_gets_what_it_may(start: int) -> None:
+    for us, budget, period in ((60, 20_000, 100), (2_000, 1_500, 5), (700, 9_000, 10)):
+        board = Board(start)
+        guest = board.add(
+            [Step(us)], cpu_max_us=budget, cpu_period_us=period * MS, slice_max_us=2_500
+        )
+        board.run(1_000 * MS)
+        fair = 1_000 * budget // period
+        assert 0.97 * fair - budget <= guest.used <= fair + budget + us, (us, budget, period)
+        assert board.idle_us > 0
+
+
+def test_one_that_slept_for_long_is_neither_starved_nor_owed() -> None:
+    """Ten minutes of virtual time would wrap, were they not begun anew."""
+    board = Board()
+    sleeper = board.add([Step(100, 20_000), *[Step(100)] * 3_000], weight=1)
+    hog = board.add([Step(1_000)], weight=1)
+    board.run(20_400 * MS)
+    got = sum(s.end - s.start for s in sleeper.slices if s.start > 20_010 * MS)
+    other = sum(s.end - s.start for s in hog.slices if s.start > 20_010 * MS)
+    assert abs(got - other) <= 20_000, (got, other)
