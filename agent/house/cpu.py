@@ -157,7 +157,8 @@ class Reservation:
         if self.idle and self.min_us:
             self.roll(now)
 
-    # What runs now is not served from it: the rest of this budget is lost.
+    # A step of a load takes what is left of the budget, however long it is: it would be in debt
+    # for seconds, and without a budget a neighbour's weight could keep it from ever coming back.
     def forfeit(self):
         self.idle = True
         if self.words[_MIN_LEFT] > 0:

@@ -331,7 +331,7 @@ class Kernel:
         thrown = task.data
         limit_us = instance.slice_max_us
         if instance.loading is not None:
-            instance.reservation.forfeit()  # a load is longer than any budget
+            instance.reservation.forfeit()
             limit_us = instance.load_max_us
         if instance.condemned:
             thrown = self.port.exception()

@@ -97,11 +97,11 @@ class Schedule:
             instance.state = wire.STATE_READY
             if instance.node.state is None and not instance.plain and self.kernel.table.exact:
                 instance.be_easy()
-            if reservation.eligible(now):
-                self.enqueue(instance, self.reserved, reservation.deadline)
-                return
-            if reservation.min_us and not instance.refilling:
-                self.expect(instance)
+        if reservation.eligible(now):
+            self.enqueue(instance, self.reserved, reservation.deadline)
+            return
+        if reservation.min_us and not instance.refilling:
+            self.expect(instance)
         if limit.exhausted():
             instance.state = wire.STATE_THROTTLED
             instance.reason = wire.REASON_THROTTLED

@@ -280,8 +280,8 @@ class Board:
 
     def load(self, instance: Any) -> Any:
         guest: Guest = instance.guest
-        if guest.load_us > guest.spec["slice_max_us"]:
-            self.blackouts.append(Time.us + guest.load_us)
+        if guest.load_us > guest.spec["slice_max_us"] or guest.spec["cpu_min_us"]:
+            self.blackouts.append(Time.us + guest.load_us)  # nobody's promise counts with it
         self.slice(guest, guest.load_us, None)
         for _ in range(guest.spec["tasks"] - 1):
             core._task_queue.push(loop.new_task(Program(self, guest)))
@@ -312,7 +312,7 @@ class Board:
         start = Time.us
         left = instance.meter[meter._MIN_LEFT]
         reserved = program is not None and left > 0
-        if not reserved and not instance.condemned:
+        if program is not None and not reserved and not instance.condemned:
             assert self.kernel.schedule.next_reserved() is None, "somebody's reservation waits"
             self.calm = start
         self.look(start)
