@@ -167,10 +167,12 @@ def _refuse_limit(spec: dict, others: list, board: dict):
     wanted = share_ppm(spec["cpu_max_us"], spec["cpu_period_us"])
     if spec["cpu_min_us"]:
         least = share_ppm(spec["cpu_min_us"], server_us(spec))
-        if wanted < least:
+        if wanted < least or spec["cpu_max_us"] < spec["cpu_min_us"]:
             return (
-                "cpu.max of %s is below cpu.min, which is %s" % (percent(wanted), percent(least)),
-                "ask for a cpu.max of %s or more, or for less cpu.min" % percent(least + 999),
+                "cpu.max of %s/%s does not hold its own cpu.min of %s"
+                % (duration(spec["cpu_max_us"]), duration(spec["cpu_period_us"]), budget(spec)),
+                "ask for a cpu.max of %s or more, in a period that makes it %s or more"
+                % (percent(least + 999), duration(spec["cpu_min_us"])),
             )
     if wanted > _MILLION:
         return (

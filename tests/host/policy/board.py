@@ -271,7 +271,7 @@ class Board:
         name = f"g{len(self.guests)}"
         guest = Guest({**SPEC, "name": name, **spec}, steps, load_us)
         guest.spec["tasks"] = tasks
-        image = SimpleNamespace(name=name, spec=guest.spec, folder="/" + name, id=0, digest="00" * 32)
+        image = SimpleNamespace(name=name, spec=guest.spec, folder="/" + name)
         self.guests.append(guest)
         guest.instance = self.kernel.lifecycle.create(image)
         guest.instance.guest = guest

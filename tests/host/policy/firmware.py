@@ -174,7 +174,9 @@ _agent: dict[str, Any] = {
 }
 
 
-def _import(name: str, scope: Any = None, names: Any = None, wanted: Any = (), level: int = 0) -> Any:
+def _import(
+    name: str, scope: Any = None, names: Any = None, wanted: Any = (), level: int = 0
+) -> Any:
     if level:
         if name:
             return agent(name)
