@@ -45,6 +45,18 @@ def test_reservations_leave_the_agent_its_part():
     assert "a cpu.min of 396ms/1s" in hint, hint  # 4 ms of each second are waiting
 
 
+def test_a_limit_must_hold_its_own_reservation():
+    below = _reserved("g", 1000, 10000, cpu_max_us=9000)
+    error, hint = refuse(below, [], None, _board())
+    assert "cpu.max of 9ms/100ms" in error and "cpu.min of 1ms/10ms" in error, error
+    assert "10.0 % or more" in hint, hint
+    # the share is there, but not in one go
+    short = _reserved("g", 5000, 50000, cpu_max_us=1000, cpu_period_us=10000)
+    error, hint = refuse(short, [], None, _board())
+    assert "1ms/10ms" in error and "5ms or more" in hint, (error, hint)
+    assert refuse(_reserved("g", 1000, 10000, cpu_max_us=10000), [], None, _board()) is None
+
+
 def test_a_period_must_bear_the_slices_of_the_others():
     control = _reserved("control", 1000, 10000)
     logger = _spec("logger", slice_max_us=5000)

@@ -137,6 +137,26 @@ class Program:
         raise error
 
 
+class Loader:
+    """What the agent's loader is to the kernel: one step, whose value is the main coroutine."""
+
+    def __init__(self, board: Board, guest: Guest) -> None:
+        self.board = board
+        self.guest = guest
+
+    def send(self, _: None) -> None:
+        board, guest = self.board, self.guest
+        if guest.load_us > guest.spec["slice_max_us"] or guest.spec["cpu_min_us"]:
+            board.blackouts.append(Time.us + guest.load_us)  # nobody's promise counts with it
+        board.slice(guest, guest.load_us, None)
+        for _ in range(guest.spec["tasks"] - 1):
+            core._task_queue.push(loop.new_task(Program(board, guest)))
+        raise StopIteration(Program(board, guest))
+
+    def throw(self, error: BaseException) -> None:
+        raise error
+
+
 class Port:
     CPU_SLEEPS = False
     LOAD_MAX_US = 1_000_000
@@ -278,15 +298,8 @@ class Board:
         self.kernel.lifecycle.start(guest.instance, wire.REASON_START)
         return guest
 
-    def load(self, instance: Any) -> Any:
-        guest: Guest = instance.guest
-        if guest.load_us > guest.spec["slice_max_us"] or guest.spec["cpu_min_us"]:
-            self.blackouts.append(Time.us + guest.load_us)  # nobody's promise counts with it
-        self.slice(guest, guest.load_us, None)
-        for _ in range(guest.spec["tasks"] - 1):
-            core._task_queue.push(loop.new_task(Program(self, guest)))
-        return Program(self, guest)
-        yield
+    def load(self, instance: Any) -> Loader:
+        return Loader(self, instance.guest)
 
     def run(self, us: int) -> None:
         end = Time.us + us
