@@ -149,7 +149,7 @@ class Loader:
         if guest.load_us > guest.spec["slice_max_us"] or guest.spec["cpu_min_us"]:
             board.blackouts.append(Time.us + guest.load_us)  # nobody's promise counts with it
         board.slice(guest, guest.load_us, None)
-        for _ in range(guest.spec["tasks"] - 1):
+        for _more in range(guest.spec["tasks"] - 1):
             core._task_queue.push(loop.new_task(Program(board, guest)))
         raise StopIteration(Program(board, guest))
 
