@@ -138,6 +138,7 @@ class Instance:
 
     def drop(self):
         self.be_careful()
+        self.reservation.idle = True
         self.queue = None  # its tasks, by time
         self.over = 0  # collections in a row that left it above its memory limit
         self.io = None  # its streams that wait

@@ -242,6 +242,7 @@ class Board:
         self.kills: list[int] = []
         self.calm = start_us  # when no reservation waited for the last time
         self.idle_us = 0
+        self.fault: Exception | None = None
         agent("loader").load = self.load
         self.kernel = kernel = kernel_module.Kernel(
             Port(self), agent("clock").Clock(ticks_us), Table(self), self, self, [None]
@@ -305,6 +306,8 @@ class Board:
         end = Time.us + us
         while Time.us < end:
             self.kernel.step(1000)
+            if self.fault:
+                raise self.fault
 
     # --- time ---
 
@@ -321,6 +324,13 @@ class Board:
 
     def slice(self, guest: Guest, us: int, program: Program | None) -> int:
         """Runs a guest for ``us``, or until it is stopped."""
+        try:
+            return self._slice(guest, us, program)
+        except Exception as error:
+            self.fault = error  # the kernel takes it for the guest's
+            raise
+
+    def _slice(self, guest: Guest, us: int, program: Program | None) -> int:
         instance = guest.instance
         start = Time.us
         left = instance.meter[meter._MIN_LEFT]

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from guesthouse.core import admission
-from tests.host.policy.board import Board, Costs, Guest, Step, meter
+from tests.host.policy.board import Board, Costs, Guest, Step, meter, wire
+from tests.host.policy.firmware import Time
 
 MS = 1_000
 COSTS = Costs()
@@ -340,3 +341,20 @@ def test_one_that_slept_for_long_is_neither_starved_nor_owed() -> None:
     got = sum(s.end - s.start for s in sleeper.slices if s.start > 20_010 * MS)
     other = sum(s.end - s.start for s in hog.slices if s.start > 20_010 * MS)
     assert abs(got - other) <= 20_000, (got, other)
+
+
+def test_one_that_was_stopped_for_a_week_has_its_reservation_when_it_starts() -> None:
+    board = Board()
+    guest = board.add([Step(100)], cpu_min_us=2_000, cpu_min_period_us=20_000, weight=1)
+    board.add([Step(1_000)], weight=10_000)
+    board.run(100 * MS)
+    lifecycle = board.kernel.lifecycle
+    lifecycle.end(guest.instance, wire.STATE_STOPPED, wire.REASON_STOP)
+    for _ in range(7):
+        board.blackout(86_400 * MS * MS)
+        board.run(1_100 * MS)
+    started = Time.us
+    lifecycle.start(guest.instance, wire.REASON_START)
+    board.run(200 * MS)
+    served = sum(s.end - s.start for s in guest.slices if s.reserved and s.start > started)
+    assert served >= 8 * 2_000, served
