@@ -118,6 +118,13 @@ class Program:
         self.used = 0
 
     def send(self, _: None) -> None:
+        try:
+            self.step()
+        except Exception as error:
+            self.board.fault = error  # the kernel takes it for the guest's
+            raise
+
+    def step(self) -> None:
         step = self.guest.steps[self.at % len(self.guest.steps)]
         self.at += 1
         took = self.board.slice(self.guest, step.us, self)
@@ -285,6 +292,8 @@ class Board:
             self.next = (ticks_ms() + self.summary_ms) & MASK
             Time.us += self.costs.summary_us
             self.kernel.schedule.tend(ticks_ms())
+            for guest in self.guests:
+                guest.instance.meter[meter.WAITED] = 0
 
     # --- guests ---
 
@@ -308,6 +317,7 @@ class Board:
             self.kernel.step(1000)
             if self.fault:
                 raise self.fault
+            assert not any(guest.instance.failures for guest in self.guests)
 
     # --- time ---
 
@@ -324,13 +334,6 @@ class Board:
 
     def slice(self, guest: Guest, us: int, program: Program | None) -> int:
         """Runs a guest for ``us``, or until it is stopped."""
-        try:
-            return self._slice(guest, us, program)
-        except Exception as error:
-            self.fault = error  # the kernel takes it for the guest's
-            raise
-
-    def _slice(self, guest: Guest, us: int, program: Program | None) -> int:
         instance = guest.instance
         start = Time.us
         left = instance.meter[meter._MIN_LEFT]

@@ -352,6 +352,7 @@ def test_one_that_was_stopped_for_a_week_has_its_reservation_when_it_starts() ->
     lifecycle.end(guest.instance, wire.STATE_STOPPED, wire.REASON_STOP)
     for _ in range(7):
         board.blackout(86_400 * MS * MS)
+        board.kernel.billing.work()
         board.run(1_100 * MS)
     started = Time.us
     lifecycle.start(guest.instance, wire.REASON_START)
