@@ -265,7 +265,8 @@ def test_what_is_left_is_shared_by_weight(examples: int) -> None:
                 assert abs(one - other) <= 2 * (step + other_step) + 1, shares
 
     weights = st.lists(st.sampled_from([20, 50, 100, 300, 1_000, 10_000]), min_size=2, max_size=4)
-    vtime = st.just(0) | st.integers((1 << 28) - 1_000_000, 1 << 28)
+    near = st.integers((1 << 28) - 1_000_000, 1 << 28)
+    vtime = st.just(0) | near | st.just((1 << 31) - 200_000)
     holds(examples, promise, st.lists(guests(), max_size=2), weights, vtime, starts)
 
 
@@ -341,6 +342,18 @@ def test_one_that_slept_for_long_is_neither_starved_nor_owed() -> None:
     got = sum(s.end - s.start for s in sleeper.slices if s.start > 20_010 * MS)
     other = sum(s.end - s.start for s in hog.slices if s.start > 20_010 * MS)
     assert abs(got - other) <= 20_000, (got, other)
+
+
+def test_a_load_leaves_no_debt() -> None:
+    board = Board()
+    board.add([Step(1_000)], weight=10_000)
+    board.run(50 * MS)
+    guest = board.add(
+        [Step(100)], load_us=20_000, cpu_min_us=1_000, cpu_min_period_us=10_000, weight=1
+    )
+    board.run(150 * MS)
+    served = sum(s.end - s.start for s in guest.slices if s.reserved)
+    assert served >= 9_000, served
 
 
 def test_one_that_was_stopped_for_a_week_has_its_reservation_when_it_starts() -> None:
