@@ -169,6 +169,7 @@ class Port:
     LOAD_MAX_US = 1_000_000
     LOG_TAIL = 64
     HEAP_RESERVE = 1_600
+    ASK_US = 2_000
 
     def __init__(self, board: Board) -> None:
         self.board = board
