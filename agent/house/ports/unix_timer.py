@@ -405,7 +405,7 @@ def self_test():
         if reason:
             return reason
     caught = False
-    # the guard of kernel.py, without a guest
+    # Bytecode, so a late exception can be raised in here, too: three nested tries (decision 1).
     try:
         try:
             try:

@@ -8,8 +8,8 @@ from house.ports.unix_timer import STATE, Preempted
 assert unix_timer.self_test() is None  # which starts the timer
 
 
-# Runs `body` in an endless loop that takes every exception, for a slice of `limit_us`, under the
-# guard of kernel.py; returns how often the exception was delivered.
+# Runs `body` in an endless loop that takes every exception, for a slice of `limit_us`; returns how
+# often the exception was delivered. Guarded as the port's self-test is.
 def _slice(body, limit_us):
     caught = False
     unix_timer.renew()
