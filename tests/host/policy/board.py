@@ -356,7 +356,7 @@ class Board:
             if reserved and guest.spec["tasks"] == 1:
                 # since it woke, or had budget again
                 deadline = ticks_diff(instance.reservation.deadline, ticks_ms())
-                began = (start // 1000 + deadline - instance.reservation.period_ms) * 1000
+                began = (Time.us // 1000 + deadline - instance.reservation.period_ms) * 1000
                 woke = max(program.woke, began)
                 guest.wakeups.append((start - woke, self.excused(woke)))
         if reserved:
