@@ -87,7 +87,7 @@ def charge(meter, shared, counts, used: int) -> int:
         m[VTIME] = vtime
         common[LAST_VTIME] = vtime
     if int(m[_MAX]) >= 0:
-        left = int(m[_LEFT]) - used
+        left = int(m[_LEFT])
         passed = (int(ticks_ms()) - int(m[_START])) & _MASK  # type: ignore[call-overload]
         if passed > 0 and passed < 0x20000000:
             most = int(m[_MAX])
@@ -98,10 +98,14 @@ def charge(meter, shared, counts, used: int) -> int:
             rest = passed * (most % period) + int(m[_REST])
             left += passed * (most // period) + rest // period
             rest = rest % period
+            # What came in before the slice did not fit into a full bucket, and pays for nothing.
+            during = elapsed if elapsed < _MILLION else _MILLION
+            most += during * (most // period) // 1000
             if left >= most:
                 left = most
                 rest = 0
             m[_REST] = rest
+        left -= used
         m[_LEFT] = left
         if left <= 0:
             more = 1

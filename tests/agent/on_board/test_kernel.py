@@ -554,7 +554,7 @@ async def main():
         print('x' * 500)
         await asyncio.sleep_ms(0)
 """
-    end, guest = _ended(source, ms=20000)
+    end, guest = _ended(source, ms=20000, slice_max_us=1000000)
     assert end[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED), end
     assert guest.log_dropped > 10000
     assert len(guest.log.lines(0)[1][-1]) == 200

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from guesthouse.core import admission
 from tests.host.policy.firmware import Time, agent, core, ticks_diff, ticks_ms, ticks_us
 
 wire = agent("wire")
@@ -100,6 +101,7 @@ class Guest:
     slices: list[Slice] = field(default_factory=list)
     bursts: list[Burst] = field(default_factory=list)
     wakeups: list[tuple[int, bool]] = field(default_factory=list)  # us waited, excused
+    kept: int | None = None  # the deadline before which it woke with a part of a budget
 
     @property
     def used(self) -> int:
@@ -306,8 +308,23 @@ class Board:
         self.guests.append(guest)
         guest.instance = self.kernel.lifecycle.create(image)
         guest.instance.guest = guest
+        self.watch(guest)
         self.kernel.lifecycle.start(guest.instance, wire.REASON_START)
         return guest
+
+    def watch(self, guest: Guest) -> None:
+        """Notes which deadlines a guest keeps that wakes in the middle of a period."""
+        reservation = guest.instance.reservation
+        eligible = reservation.eligible
+
+        def told(now: int) -> bool:
+            woke, before = reservation.idle, reservation.deadline
+            served: bool = eligible(now)
+            if woke and reservation.deadline == before:
+                guest.kept = before
+            return served
+
+        reservation.eligible = told
 
     def load(self, instance: Any) -> Loader:
         return Loader(self, instance.guest)
@@ -363,7 +380,7 @@ class Board:
             # what of the budget comes after the deadline
             over = -ticks_diff(instance.reservation.deadline, start // 1000 % (MASK + 1)) * 1000
             late = min(us, left) + start % 1000 + over
-            if late > 0 and not self.excused(start):
+            if late > self.grace(guest) and not self.excused(start):
                 self.misses.append((instance.name, late))
         if stopped:
             raise port.error
@@ -373,9 +390,19 @@ class Board:
         """Nobody whose deadline is over still waits with budget left."""
         for task in self.kernel.schedule.reserved.tasks():
             instance = task.coro
-            late = ticks_diff(ticks_ms(), instance.reservation.deadline)
-            if not instance.condemned and late > 0 and not self.excused(now):
-                self.misses.append((instance.name, late * 1000))
+            late = 1000 * ticks_diff(ticks_ms(), instance.reservation.deadline)
+            if instance.condemned or late <= self.grace(instance.guest):
+                continue
+            if not self.excused(now):
+                self.misses.append((instance.name, late))
+
+    def grace(self, guest: Guest) -> int:
+        """How late a budget may come, in us: by B where less than a period was left for it."""
+        if guest.kept != guest.instance.reservation.deadline:
+            return 0
+        specs = [one.spec for one in self.guests]
+        longest: int = admission.blocking(guest.spec, specs, self.costs.figures())[0]
+        return longest
 
     def idle(self, ms: int) -> None:
         """The agent sleeps: nobody can run, nor before it wakes."""

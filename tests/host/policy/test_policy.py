@@ -332,6 +332,15 @@ def test_a_limited_guest_alone_gets_what_it_may(start: int) -> None:
         assert board.idle_us > 0
 
 
+def test_a_full_bucket_does_not_fill_while_its_guest_waits_for_its_turn() -> None:
+    board = Board()
+    guest = board.add([Step(1_000)], weight=1, cpu_max_us=3_000)
+    board.add([*[Step(1_000)] * 100, Step(1_000, 200)], weight=1_000)
+    board.run(1_000 * MS)
+    assert len(guest.slices) > 20
+    no_more_than_max(board)
+
+
 def test_one_that_slept_for_long_is_neither_starved_nor_owed() -> None:
     """Ten minutes of virtual time would wrap, were they not begun anew."""
     board = Board()
