@@ -70,7 +70,11 @@ def read(path: Path) -> Image:
     """The image in the file ``path``; GuesthouseError that says what is wrong with it."""
     try:
         if not path.is_file():
-            raise GuesthouseError(f"{path} is not there", code=ExitCode.USAGE)
+            raise GuesthouseError(
+                f"{path} is not there",
+                "name a UF2 of MicroPython for this board, as from https://micropython.org/download",
+                ExitCode.USAGE,
+            )
         content = path.read_bytes()
     except OSError as error:
         raise GuesthouseError(f"{path} cannot be read: {error.strerror}") from error

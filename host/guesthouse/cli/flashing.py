@@ -37,6 +37,7 @@ def register(verbs: Verbs) -> None:
         "again and goes on. A main.py of yours is kept beside, and unflash gives it back.\n"
         "--uf2 and --bootsel make one image of firmware, agent and guests: it replaces all\n"
         "files on a board, and takes the firmware that --firmware names.",
+        firmware="the firmware of the image; without one ",
     )
     parser.add_argument(
         "--guest", metavar="FOLDER", type=Path, action="append", default=[], help="a guest as well"

@@ -27,8 +27,10 @@ class Verbs:
         port: bool = True,
         json: bool = False,
         epilog: str = "",
+        firmware: str = "",
     ) -> argparse.ArgumentParser:
-        """A verb that ``command`` carries out. With ``json`` it prints data and takes --json."""
+        """A verb that ``command`` carries out. With ``json`` it prints data and takes --json;
+        ``firmware`` is what --firmware is for besides the emulated Pico."""
         parser: argparse.ArgumentParser = self._subparsers.add_parser(
             name,
             help=help,
@@ -42,17 +44,20 @@ class Verbs:
             parser.add_argument(
                 "-p", "--port", metavar="PORT", default=argparse.SUPPRESS, help="the board"
             )
-            add_firmware_option(parser)
+            add_firmware_option(parser, firmware)
         if json:
             parser.add_argument("--json", action="store_true", help="print data, not words")
         parser.set_defaults(function=command)
         return parser
 
 
-def add_firmware_option(parser: argparse.ArgumentParser) -> None:
-    """--firmware, of a verb that may start the emulated Pico."""
+def add_firmware_option(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """--firmware, of a verb that may start the emulated Pico; ``more`` is what else it is for."""
     parser.add_argument(
-        "--firmware", metavar="PATH", type=Path, help="the UF2 that pico-sim is started with"
+        "--firmware",
+        metavar="PATH",
+        type=Path,
+        help=f"{more}the UF2 that pico-sim is started with",
     )
 
 
