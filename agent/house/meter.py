@@ -51,6 +51,8 @@ _MASK = const(0x3FFFFFFF)
 # budget is used up, it has a reservation, it holds more than it may, or the heap wants collecting.
 #
 # An instance with budget left in its reservation was served from that, and from nothing else.
+#
+# Where integers have 64 bits, a negative word is read as one beyond 2**31: bit 31 is its sign.
 @micropython.viper
 def charge(meter, shared, counts, used: int) -> int:
     m = ptr32(meter)
@@ -77,8 +79,9 @@ def charge(meter, shared, counts, used: int) -> int:
     m[WAITED] = int(m[WAITED]) + waited
     m[SINCE] = now
     more = int(m[RESERVES])
-    if int(m[_MIN_LEFT]) > 0:
-        m[_MIN_LEFT] = int(m[_MIN_LEFT]) - used
+    left = int(m[_MIN_LEFT])
+    if left > 0 and left >> 31 == 0:
+        m[_MIN_LEFT] = left - used
     else:
         weight = int(m[WEIGHT])
         parts = used * 100 + int(m[_VREST])
@@ -86,11 +89,13 @@ def charge(meter, shared, counts, used: int) -> int:
         m[_VREST] = parts % weight
         m[VTIME] = vtime
         common[LAST_VTIME] = vtime
-    if int(m[_MAX]) >= 0:
+    most = int(m[_MAX])
+    if most >= 0 and most >> 31 == 0:
         left = int(m[_LEFT])
+        if left > 0 and left >> 31 != 0:
+            left -= left >> 31 << 16 << 16
         passed = (int(ticks_ms()) - int(m[_START])) & _MASK  # type: ignore[call-overload]
         if passed > 0 and passed < 0x20000000:
-            most = int(m[_MAX])
             period = int(m[_PERIOD])
             m[_START] = (int(m[_START]) + passed) & _MASK
             left += passed // period * most

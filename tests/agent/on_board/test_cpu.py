@@ -1,7 +1,9 @@
 # The CPU policy's promises, on a clock that the test turns.
 
-from time import ticks_add
+from array import array
+from time import ticks_add, ticks_ms
 
+from house import meter
 from house.cpu import Limit, Reservation
 
 
@@ -163,3 +165,35 @@ def test_reservations_hold_across_the_wrap_of_the_ms_counter():
 
 def test_nothing_reserved_is_never_eligible():
     assert not Reservation(None, 10, 0).eligible(0)
+
+
+# A meter of a guest that has used 3 ms of its budget of 1 ms, from its limit and its reservation.
+def _in_debt():
+    words = array("i", [0] * meter.WORDS)
+    limit = Limit(1000, 100, ticks_ms(), words)
+    server = Reservation(1000, 100, ticks_ms(), words)
+    limit.charge(3000)
+    server.charge(3000)
+    words[meter.WEIGHT] = 100
+    words[meter.BLOCKS_MAX] = meter.NO_BLOCKS_MAX
+    return words, limit, server
+
+
+# Machine code reads words without their sign where integers have 64 bits.
+def test_a_slice_finds_the_debt_of_the_ones_before():
+    words, limit, server = _in_debt()
+    shared = array("i", [0] * meter.SHARED)
+    shared[meter.HIGH] = meter.NO_BLOCKS_MAX
+    assert meter.charge(words, shared, array("i", [0]), 500)
+    assert server.left == -2000, server.left  # it was served by weight
+    assert words[meter.VTIME] == 500
+    assert -2500 <= limit.left < -2400, limit.left
+
+
+def test_a_slice_without_a_limit_is_charged_to_none():
+    words = _in_debt()[0]
+    limit = Limit(None, 100, ticks_ms(), words)
+    shared = array("i", [0] * meter.SHARED)
+    shared[meter.HIGH] = meter.NO_BLOCKS_MAX
+    assert not meter.charge(words, shared, array("i", [0]), 500)
+    assert limit.left == -1, limit.left
