@@ -120,6 +120,21 @@ def test_hello_and_a_summary_make_the_model_complete(agent: FakeAgent, client: C
     assert "sampler.0" in caught.value.hint
 
 
+def test_a_guest_is_found_although_older_summaries_arrive_before_its_name(
+    agent: FakeAgent, client: Client
+) -> None:
+    client.wait_for_agent()
+    agent.add("hog")
+    agent.overtaken = 5
+    client.hello()
+    assert client.instance("hog").name == "hog.0"
+    agent.add("other")
+    agent.overtaken = 5
+    client.hello()
+    client.wait_for_summary()
+    assert sorted(one.name for one in client.model.instances.values()) == ["hog.0", "other.0"]
+
+
 def test_events_lines_and_console_text_come_out_of_poll(agent: FakeAgent, client: Client) -> None:
     guest = agent.add("hog")
     client.hello()

@@ -77,6 +77,7 @@ class Applier:
             case r.Instance():
                 self._instance(record, time_us)
             case r.Boot():
+                self._model.announcements += 1
                 self._model.heap_bytes = record.heap_bytes
                 self._model.max_guests = record.max_guests
                 self._model.cpu_capacity = record.cpu_capacity_ppm / 1e6

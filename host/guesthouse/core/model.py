@@ -127,6 +127,7 @@ class BoardModel:
     reset_cause: str = ""  # why it started: "watchdog"
     unclean_boots: int = 0  # in a row, before this one
     trace: bool = False
+    announcements: int = 0  # how often it has said what it is since this boot
     summaries: int = 0  # complete summaries seen since this boot
     mechanisms: dict[str, str] = field(default_factory=dict)  # name -> "ok" or why not
     instances: dict[int, InstanceModel] = field(default_factory=dict)
@@ -134,6 +135,11 @@ class BoardModel:
     logs: list[LogLine] = field(default_factory=list)  # bounded, newest last
     dropped: dict[str, int] = field(default_factory=dict)  # by class, on the board since boot
     missed: int = 0  # records lost on the line, exact at the last good batch
+
+    @property
+    def announced(self) -> bool:
+        """Whether every instance of which something was told has told its name."""
+        return not any(guest.name.startswith("#") for guest in self.instances.values())
 
     @property
     def cpu_reserved(self) -> float:

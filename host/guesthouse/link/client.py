@@ -23,6 +23,7 @@ from guesthouse.link.transport import PortLost, Transport
 
 FIRST_FRAME_S = 6.0  # an agent sends a summary once a second; a collection may hold it up
 ATTEMPT_S = 1.0  # after this long without a reply the same line is sent again
+_GREETINGS = 3
 DAMAGED_MAX = 12  # resends of one command because of a noisy line
 REOPEN_EVERY_S = 0.3
 SHARE_SPAN_US = 300_000
@@ -78,6 +79,8 @@ class Client:
         self._updates: deque[Update] = deque(maxlen=20_000)
         self._greeted_boot: int | None = None
         self._greeted = False
+        self._before_reply = (0, 0)  # announcements and summaries when the last reply came
+        self._greeted_at = 0  # summaries when the agent was greeted
         self._first_summary_us: int | None = None
 
     # --- Telemetry ---
@@ -141,7 +144,7 @@ class Client:
         self.wait_for_agent()
         self._greeted = True
         self._greeted_boot = self.model.boot_id
-        answer = self.command(wire.VERB_HELLO)
+        answer = self._greet()
         heap = answer.get("heap")
         self.heap = heap if isinstance(heap, int) else None
         if self.trace:
@@ -165,7 +168,7 @@ class Client:
                     "the line may lose data: look at it with: guesthouse record",
                 )
             self._pump(_PUMP_S)
-            if self.model.summaries != last:
+            if self.model.summaries != last and self.model.announced:
                 seen += 1
                 last = self.model.summaries
         return self.model
@@ -193,9 +196,15 @@ class Client:
         Raises GuesthouseError that lists the guests there are.
         """
         full = name if "." in name else f"{name}.0"
-        for instance in self.model.instances.values():
-            if instance.name == full:
-                return instance
+        deadline = time.monotonic() + FIRST_FRAME_S * self.patience
+        while True:
+            for instance in self.model.instances.values():
+                if instance.name == full:
+                    return instance
+            told = self.model.announced and self.model.summaries > self._greeted_at
+            if told or not self._greeted or time.monotonic() >= deadline:
+                break
+            self._pump(_PUMP_S)
         names = sorted(one.name for one in self.model.instances.values() if one.name)
         raise GuesthouseError(
             f"there is no guest {name} on {self._name}",
@@ -265,6 +274,24 @@ class Client:
 
     # --- Inside ---
 
+    def _greet(self) -> dict[str, Any]:
+        """Greet until the announcement that follows the reply is there.
+
+        Replies overtake records: what comes right behind one may have been told before. Where the
+        announcement is lost again and again the line is bad, and whoever needs it finds out.
+        """
+        answer: dict[str, Any] = {}
+        for _ in range(_GREETINGS):
+            answer = self.command(wire.VERB_HELLO)
+            announcements, self._greeted_at = self._before_reply
+            deadline = time.monotonic() + ATTEMPT_S * self.patience
+            while time.monotonic() < deadline:
+                # Fewer: the board has started anew meanwhile, and announces itself unasked.
+                if self.model.announcements != announcements:
+                    return answer
+                self._pump(_PUMP_S)
+        return answer
+
     def _await_reply(self, command_id: int, deadline: float) -> Reply | None:
         while time.monotonic() < deadline:
             self._pump(min(_PUMP_S, max(0.0, deadline - time.monotonic())))
@@ -315,6 +342,7 @@ class Client:
             self._damage_reported = True  # its id cannot be trusted; only one command is out
         else:
             self._replies[reply.id] = reply
+            self._before_reply = (self.model.announcements, self.model.summaries)
 
     def _must_greet(self) -> bool:
         """Whether a port that came back, or a board that started anew, has to be asked again."""
