@@ -79,7 +79,7 @@ def test_a_guest_is_deployed_started_and_removed():
     host = Host()
     status, answer = host.deploy("g", _files())
     assert status == 0 and answer["instance"] == "g.0", answer
-    host.board.run(50)
+    host.board.run(2000, lambda: host.kernel.lifecycle.find("g").slices > 3)
     assert host.kernel.lifecycle.find("g").slices > 3
     assert host.send(wire.VERB_REMOVE, {"g": "g"}) == (0, {"removed": ["g.0"]})
     assert host.kernel.lifecycle.find("g") is None

@@ -23,6 +23,13 @@ def _ended(source, ms=5000, **spec):
     return end, instance
 
 
+# Whether a guest has more slices before long.
+def _goes_on(board, guest):
+    slices = guest.slices
+    board.run(2000, lambda: guest.slices > slices + 3)
+    return guest.slices > slices + 3
+
+
 # --- programs that are all right ---
 
 
@@ -156,7 +163,7 @@ async def main():
     )
     two = board.guest("two", _TICKER)
     board.end(one)
-    board.run(50)
+    board.run(2000, lambda: two.slices > 5)
     assert two.state in (wire.STATE_WAITING, wire.STATE_READY), two.state
     assert two.slices > 5
     board.close()
@@ -176,7 +183,7 @@ async def main():
         board.guest(name, source, files=(("helper.py", "NAME = '%s'\nN = [1]\n" % name),))
         for name in ("one", "two")
     ]
-    board.run(300, lambda: all(g.state == wire.STATE_EXITED for g in guests))
+    board.run(5000, lambda: all(g.state == wire.STATE_EXITED for g in guests))
     assert [g.log.lines(0)[1] for g in guests] == [["one [1]"], ["two [1]"]]
     assert "helper" not in sys.modules
     board.close()
@@ -359,9 +366,7 @@ def test_every_hostile_guest_is_stopped():
         assert end[:2] == (wire.STATE_KILLED, wire.REASON_OVERRUN), (kind, end)
         assert " in hostile < g/main.py:" in end[5], (kind, end)
         assert end[2] < 100000, (kind, end)
-        before = other.slices
-        board.run(50)
-        assert other.slices > before, kind
+        assert _goes_on(board, other), kind
         board.close()
 
 
@@ -632,9 +637,7 @@ def test_a_guests_objects_cannot_hang_the_agent():
         other = board.guest("other", _TICKER)
         guest = board.guest("g", _EVIL % line)
         board.end(guest)
-        slices = other.slices
-        board.run(60)
-        assert other.slices > slices + 3, line
+        assert _goes_on(board, other), line
         assert board.kernel.faults == 0, line
         assert "evil" not in sys.modules
         board.close()
@@ -651,7 +654,7 @@ def main():
         yield Number(3)
 """
     guest = board.guest("g", source, entry="generator")
-    board.run(100)
+    board.run(2000, lambda: guest.slices > 3)
     assert guest.slices > 3 and board.kernel.faults == 0
     board.close()
 
@@ -686,9 +689,7 @@ def test_a_scheduled_callback_that_hangs_is_stopped():
     end = board.end(guest)
     assert end[:2] == (wire.STATE_KILLED, wire.REASON_OVERRUN), end
     assert " in callback" in end[5], end
-    slices = other.slices
-    board.run(60)
-    assert other.slices > slices + 3
+    assert _goes_on(board, other)
     board.close()
 
 
@@ -931,7 +932,7 @@ async def main():
         await asyncio.sleep_ms(1)
 """
     guest = board.guest("g", source)
-    board.run(200)
+    board.run(5000, lambda: other.slices > 100 and guest.slices > 20)
     assert other.slices > 100 and guest.slices > 20, (other.slices, guest.slices)
     assert board.kernel.lifecycle.alive(other) and board.kernel.lifecycle.alive(guest)
     board.close()
