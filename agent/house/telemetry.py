@@ -106,8 +106,11 @@ class Telemetry:
             struct.pack_into(body, ring.data, at, *values)
             ring.commit()
 
+    # A host whose line is stuck asks again and again: what waits already does not wait twice.
     def reply(self, command, status, body):
-        self.replies.append(struct.pack(wire.REPLY_HEADER, command, status, 0) + body)
+        reply = struct.pack(wire.REPLY_HEADER, command, status, 0) + body
+        if reply not in self.replies:
+            self.replies.append(reply)
 
     # --- sending ---
 

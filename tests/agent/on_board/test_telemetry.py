@@ -135,6 +135,22 @@ def test_replies_and_batches_share_the_line_whole():
     assert kinds == [wire.FRAME_BATCH, wire.FRAME_BATCH, wire.FRAME_REPLY], kinds
 
 
+def test_a_host_that_asks_again_while_the_line_is_stuck_gets_one_reply():
+    line, telemetry = _telemetry()
+    line.room = 0
+    telemetry.transition(2, 1, 2, wire.REASON_LOADED)
+    telemetry.pump()
+    for _ in range(7):
+        telemetry.reply(5, wire.STATUS_OK, b"{}")
+    telemetry.reply(6, wire.STATUS_OK, b"{}")
+    line.room = 1 << 20
+    telemetry.pump()
+    telemetry.reply(5, wire.STATUS_OK, b"{}")  # it has not come: asked once more
+    telemetry.pump()
+    replies = [payload[0] for kind, payload in _frames(line.out) if kind == wire.FRAME_REPLY]
+    assert replies == [5, 6, 5], replies
+
+
 def test_a_reply_waits_for_the_transitions_before_it():
     line, telemetry = _telemetry()
     for _ in range(70):
