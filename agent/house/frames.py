@@ -103,7 +103,7 @@ class FrameTable:
     def collect(self, owner=AGENT):
         self.sync(owner)
         self._rescan()
-        gc.collect()
+        self.layout.port.collect()
         self.sync(owner)
         allocated = self.allocated
         for index in range(len(allocated)):

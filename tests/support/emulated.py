@@ -14,6 +14,8 @@ from pathlib import Path
 from guesthouse.board.emulator import Pico
 from guesthouse.link.client import Client
 
+_SUSPEND = 1 << 14  # interrupts of the USB controller
+_RESUME = 1 << 15
 PATIENCE_S = 20.0  # of the board's time, for things that happen within a few of its seconds
 
 
@@ -49,6 +51,26 @@ class EmulatedPico:
         self._pico.taking = on
         if on:
             self._pico.resume()
+
+    def pull_cable(self) -> None:
+        """End the bus while a program has the port open; the board has power of its own.
+
+        To it this is a bus that sleeps: it cannot tell the two apart.
+        """
+        self._pico.enumerated = False  # no frames, and nothing from the host
+        self._pico.taking = False
+        self._signal(_SUSPEND)
+
+    def wake_bus(self) -> None:
+        """Undo it, without a reset of the bus."""
+        self._pico.enumerated = True
+        self._signal(_RESUME)
+        self.read(True)
+
+    def _signal(self, interrupt: int) -> None:
+        usb = self._pico._usb
+        usb._int_raw |= interrupt
+        usb.check_interrupts()
 
     def take(self) -> bytes:
         """What has arrived, after a moment if there is nothing."""

@@ -72,7 +72,11 @@ _MISSED_US = const(1000)
 _TO_HOST = 0x50100090
 _FROM_HOST = 0x50100014  # the endpoint's control word, and where its buffer lies
 _TAKEN_NOT = 1 << 10
-_PIECE = const(64)  # bytes in a packet
+_CONTROL = const(0xFFFF)  # the first of two buffers, the one that is used
+# Bytes in a packet: one less than the most, because the stack sends an empty one behind a full one.
+_PIECE = const(63)
+_AGAIN_MS = const(1000)
+_FULL_MS = const(60000)
 
 ticks_us = time.ticks_us
 ticks_ms = time.ticks_ms
@@ -296,6 +300,8 @@ _stdin = sys.stdin.buffer
 _stdout = sys.stdout.buffer
 _in = select.poll()
 _one = bytearray(1)
+_before = -1  # the endpoint's control word at the last write
+_again = ticks_ms()  # when to write although it is the same
 
 
 # Ctrl-C becomes a byte like any other: the link reads it.
@@ -328,13 +334,27 @@ def serial_read(buf):
     return n
 
 
-# Bytes of buf[:n] that the line took: 0 while nobody reads it. A write that found no room would
-# wait for half a second and then lose the rest, so the USB stack gets one packet at a time, and the
-# next when the host has taken it.
+# Bytes of buf[:n] that the line took: 0 while nobody reads it. A write that finds no room waits for
+# half a second, and where no host has the port open it overwrites what was written before. So the
+# USB stack gets one packet, and the next when the host has taken it: the endpoint's control word is
+# another then. It stays as it was while the bus sleeps, or the cable is pulled from a board with
+# power of its own. Only a write makes the stack go on after that: one byte now and then, rarely
+# where no more fit.
 def serial_write(buf, n):
-    if mem32[_TO_HOST] & _TAKEN_NOT:
+    global _before, _again
+    word = mem32[_TO_HOST] & _CONTROL
+    if word & _TAKEN_NOT:
         return 0
-    return _stdout.write(memoryview(buf)[: min(n, _PIECE)]) or 0
+    if n > _PIECE:
+        n = _PIECE
+    if word == _before:
+        if time.ticks_diff(ticks_ms(), _again) < 0:
+            return 0
+        n = 1
+    _before = word
+    n = _stdout.write(memoryview(buf)[:n]) or 0
+    _again = time.ticks_add(ticks_ms(), _AGAIN_MS if n else _FULL_MS)
+    return n
 
 
 # Sleeps until a byte arrives, at most ms.

@@ -5,10 +5,12 @@
 #   regions()               (low, high) ranges that may hold the collector's state
 #   read(address)           one word; allocates
 #   view(address, length)   a bytearray over live memory
+#   collect()               gc.collect(); allocates nothing
 # The agent writes only through views, and only to the one word that caps the heap.
 
 import sys
 from array import array
+from gc import collect  # noqa: F401  (part of the interface)
 
 from uctypes import bytearray_at as view
 
