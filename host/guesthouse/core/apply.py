@@ -78,6 +78,7 @@ class Applier:
                 self._instance(record, time_us)
             case r.Boot():
                 self._model.announcements += 1
+                self._model.announced_at = self._model.summaries
                 self._model.heap_bytes = record.heap_bytes
                 self._model.max_guests = record.max_guests
                 self._model.cpu_capacity = record.cpu_capacity_ppm / 1e6

@@ -128,6 +128,7 @@ class BoardModel:
     unclean_boots: int = 0  # in a row, before this one
     trace: bool = False
     announcements: int = 0  # how often it has said what it is since this boot
+    announced_at: int = 0  # summaries seen before the last time
     summaries: int = 0  # complete summaries seen since this boot
     mechanisms: dict[str, str] = field(default_factory=dict)  # name -> "ok" or why not
     instances: dict[int, InstanceModel] = field(default_factory=dict)

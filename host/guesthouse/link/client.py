@@ -79,8 +79,8 @@ class Client:
         self._updates: deque[Update] = deque(maxlen=20_000)
         self._greeted_boot: int | None = None
         self._greeted = False
-        self._before_reply = (0, 0)  # announcements and summaries when the last reply came
-        self._greeted_at = 0  # summaries when the agent was greeted
+        self._greeted_at = 0  # summaries before the announcement that a greeting caused
+        self._just_greeted = False  # so that a summary since then is a new one
         self._first_summary_us: int | None = None
 
     # --- Telemetry ---
@@ -158,9 +158,17 @@ class Client:
         self.command(wire.VERB_LEVEL, {"trace": on})
 
     def wait_for_summary(self, count: int = 1, timeout: float = FIRST_FRAME_S) -> BoardModel:
-        """The model after ``count`` more complete summaries. Raises NoAgent."""
+        """The model after ``count`` more complete summaries. Raises NoAgent.
+
+        One that has come since a greeting counts where nothing was asked in between.
+        """
         deadline = time.monotonic() + timeout * count * self.patience
         last, seen = self.model.summaries, 0
+        if self._just_greeted:
+            self._just_greeted = False
+            last = self._greeted_at
+            if self.model.summaries > last and self.model.announced:
+                last, seen = self.model.summaries, 1
         while seen < count:
             if time.monotonic() >= deadline:
                 raise NoAgent(
@@ -186,7 +194,7 @@ class Client:
         while 0 <= model.elapsed_us - began_us < SHARE_SPAN_US:
             while time.monotonic() - began < SHARE_SPAN_US / 1e6:
                 self._pump(_PUMP_S)
-            self.command(wire.VERB_HELLO)
+            self._greet()
             self.wait_for_summary()
         return model
 
@@ -231,6 +239,7 @@ class Client:
         if self._transport is None:
             raise PortLost(self._name)
         self.wait_for_agent()
+        self._just_greeted = False
         command_id = next(self._ids) & 0xFFFFFFFF
         line = encode_command(verb, command_id, {} if body is None else body)
         deadline = time.monotonic() + timeout * self.patience
@@ -275,21 +284,23 @@ class Client:
     # --- Inside ---
 
     def _greet(self) -> dict[str, Any]:
-        """Greet until the announcement that follows the reply is there.
+        """Greet until the announcement that this causes is there.
 
-        Replies overtake records: what comes right behind one may have been told before. Where the
-        announcement is lost again and again the line is bad, and whoever needs it finds out.
+        It overtakes what was told before, and the reply may overtake it. Where it is lost again and
+        again the line is bad, and whoever needs it finds out.
         """
         answer: dict[str, Any] = {}
         for _ in range(_GREETINGS):
+            announcements = self.model.announcements
             answer = self.command(wire.VERB_HELLO)
-            announcements, self._greeted_at = self._before_reply
             deadline = time.monotonic() + ATTEMPT_S * self.patience
-            while time.monotonic() < deadline:
-                # Fewer: the board has started anew meanwhile, and announces itself unasked.
-                if self.model.announcements != announcements:
-                    return answer
+            # Fewer: the board has started anew meanwhile, and announces itself unasked.
+            while self.model.announcements == announcements and time.monotonic() < deadline:
                 self._pump(_PUMP_S)
+            self._greeted_at = self.model.announced_at
+            self._just_greeted = True
+            if self.model.announcements != announcements:
+                break
         return answer
 
     def _await_reply(self, command_id: int, deadline: float) -> Reply | None:
@@ -342,7 +353,6 @@ class Client:
             self._damage_reported = True  # its id cannot be trusted; only one command is out
         else:
             self._replies[reply.id] = reply
-            self._before_reply = (self.model.announcements, self.model.summaries)
 
     def _must_greet(self) -> bool:
         """Whether a port that came back, or a board that started anew, has to be asked again."""
