@@ -135,6 +135,16 @@ def test_a_guest_is_found_although_older_summaries_arrive_before_its_name(
     assert sorted(one.name for one in client.model.instances.values()) == ["hog.0", "other.0"]
 
 
+def test_a_board_is_shown_although_the_line_has_lost_a_name(
+    agent: FakeAgent, client: Client
+) -> None:
+    client.wait_for_agent()
+    agent.overtaken = 1_000_000
+    agent.add("hog")
+    model = client.wait_for_summary(timeout=1.0)
+    assert [one.name for one in model.instances.values()] == [f"#{wire.FIRST_GUEST}"]
+
+
 def test_events_lines_and_console_text_come_out_of_poll(agent: FakeAgent, client: Client) -> None:
     guest = agent.add("hog")
     client.hello()
