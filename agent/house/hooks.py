@@ -97,13 +97,15 @@ class Hooks:
         data = text.encode()
         if len(data) > _LINE_MAX:
             data = data[: _LINE_MAX - 3] + b"..."
+        instance.busy = True
         instance.log.add(data)
         if instance.log_tokens <= 0:
             instance.log_dropped += 1
-            return
-        instance.log_tokens -= 1
-        if not self.telemetry.say(instance.id, kind, data):
-            instance.log_dropped += 1
+        else:
+            instance.log_tokens -= 1
+            if not self.telemetry.say(instance.id, kind, data):
+                instance.log_dropped += 1
+        instance.busy = False
 
     # --- input: the serial line is the agent's ---
 
@@ -120,15 +122,19 @@ class Hooks:
             return
         telemetry = self.telemetry
         instance.metrics += 1
-        telemetry.put(
-            telemetry.text,
-            wire.RECORD_METRIC,
-            instance.id,
-            wire.BODY_METRIC,
-            name,
-            value,
-            instance.metrics,
-        )
+        instance.busy = True
+        try:
+            telemetry.put(
+                telemetry.text,
+                wire.RECORD_METRIC,
+                instance.id,
+                wire.BODY_METRIC,
+                name,
+                value,
+                instance.metrics,
+            )
+        finally:
+            instance.busy = False
 
     # --- open: a guest's relative paths lie in its own folders ---
 

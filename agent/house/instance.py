@@ -46,6 +46,7 @@ class Instance:
             _RESTART[spec["restart"]], spec["backoff_min_s"], spec["backoff_max_s"]
         )
         self.load_max_us = spec["load_max_us"] or max(port.LOAD_MAX_US, spec["slice_max_us"])
+        self.suspendable = 0  # or the port's mark of a limit at which a slice is suspended
         self.apply_spec(now)
 
         self.throttled = Account()
@@ -85,6 +86,7 @@ class Instance:
     # What its slices need, where nothing about them is out of the ordinary: in the node, which the
     # kernel has in hand, because each look at an attribute of an instance takes time.
     def be_easy(self):
+        self.meter[meter.RESERVES] = 1 if self.spec["cpu_min_us"] else 0
         self.node.state = (
             self,
             self.meter,
@@ -93,7 +95,7 @@ class Instance:
             self.modules,
             self.image.folder,
             self.owner,
-            self.slice_max_us,
+            self.limit_us,
             self.tag,
         )
 
@@ -106,6 +108,7 @@ class Instance:
     def apply_spec(self, now):
         spec = self.spec
         self.slice_max_us = slice_us = spec["slice_max_us"]
+        self.limit_us = slice_us | self.suspendable
         least = spec["cpu_min_us"]
         # What it gets by weight leaves as much of its limit as its reservation may then need.
         self.limit.set(
@@ -148,6 +151,7 @@ class Instance:
         self.polling = False  # an errand looks after its streams
         self.handler = None  # its loop's exception handler
         self.modules = None  # modules from its own folder, by name
+        self.busy = False  # in a part of the agent's that nobody may enter twice
         self.files = None  # files it opened last
         self.partial = ""
 

@@ -86,7 +86,9 @@ class Kernel:
         self.error = None
         self.next_service = self.next_tend = port.ticks_ms()
         self.armed = False  # the port's timer may still be running
-        self.running = True
+        self.running = True  # None: the suspended guest goes on; False: the agent is left
+        self.suspension = None  # see suspension.py, from the first guest on that asks for it
+        self.suspended = None  # the guest that is set aside in mid-slice
         self.faults = 0
         # Collections are planned while blocks are left for the longest slice.
         self.reserve_blocks = port.HEAP_RESERVE // table.block
@@ -123,8 +125,8 @@ class Kernel:
             self.schedule.look_again(self.next_service)
         instance = self.slices(count)
         if instance is not None:
-            if instance.node.state is None:
-                self.dispatch(instance)
+            if self.task is None and not self.dispatch(instance):
+                return
             self.judge(instance)
         elif not self.schedule.anybody():
             self.sleep()
@@ -241,6 +243,7 @@ class Kernel:
             kit: tuple = node.state  # type: ignore[assignment]
             if kit is None:
                 instance = node.coro  # type: ignore[assignment]
+                self.task = None
                 break
             instance, words, queue, streams, own, folder, owner, limit_us, tag = kit
             if current[0] is not instance:
@@ -323,13 +326,19 @@ class Kernel:
         table.uncap()
         table.sync(instance.owner)
 
-    # One slice of a guest that is not easy: it is loaded, it is to end, or yields numbers.
+    # One slice of a guest that is not easy: it is loaded, it is to end, or yields numbers. Returns
+    # whether there was one: the rest of a suspended guest's lies below on the stack, and whoever
+    # runs the kernel on top of it is to return.
     def dispatch(self, instance):
+        if instance is self.suspended:
+            if self.running:
+                self.running = None
+            return False
         table = self.table
         billing = self.billing
         task = instance.queue.pop()
         thrown = task.data
-        limit_us = instance.slice_max_us
+        limit_us = instance.limit_us
         if instance.loading is not None:
             instance.reservation.forfeit()
             limit_us = instance.load_max_us
@@ -353,6 +362,7 @@ class Kernel:
             self.tell(instance, before, error)
         self.task = task
         self.thrown = thrown
+        return True
 
     # A record of the slice, at trace level.
     def tell(self, instance, before, error):

@@ -69,6 +69,8 @@ class Lifecycle:
             self.end(instance, wire.STATE_STOPPED, wire.REASON_REMOVED, follow=False)
         kernel.schedule.unexpect(instance)
         kernel.instances.remove(instance)
+        if instance is kernel.suspended and kernel.running:
+            kernel.running = None  # what is left of it on the stack has to go
         kernel.billing.departed.add_account(instance.cpu)
         kernel.summary.gone(instance)
         kernel.table.forget(instance.owner)
@@ -88,6 +90,10 @@ class Lifecycle:
         instance.condemned = wire.REASON_NONE
         instance.stopping = None
         instance.then = wire.REASON_NONE
+        if instance.spec["on_overrun"] == "suspend" and kernel.suspension is None:
+            self.prepare_suspension()
+        if kernel.suspension is not None:
+            kernel.suspension.prepare(instance)
         instance.started = kernel.clock.s
         instance.load_us = 0
         loop.create(instance)
@@ -99,6 +105,13 @@ class Lifecycle:
         self.move(instance, wire.STATE_LOADING, reason)
         instance.meter[meter.VTIME] = kernel.billing.shared[meter.LAST_VTIME]
         kernel.schedule.put(instance)
+
+    # A guest asks to be suspended where it overruns: what that takes is loaded now.
+    def prepare_suspension(self):
+        from . import suspension
+
+        self.kernel.suspension = suspension.Suspension(self.kernel)
+        modules.known[0] = len(sys.modules)
 
     # --- a task of it ended ---
     #
@@ -195,6 +208,9 @@ class Lifecycle:
     # The guest was stopped from outside, by its deadline or because it was condemned.
     def stopped(self, instance, hits, used):
         reason = instance.condemned
+        if instance not in self.kernel.instances:
+            self.kernel.suspension.left(instance)
+            return
         if reason == wire.REASON_NONE:
             instance.overruns += 1
             instance.kills += 1
@@ -269,6 +285,8 @@ class Lifecycle:
             place, cause = self.describe(instance, c > 1)
             if state == wire.STATE_KILLED:
                 cause = ""  # the reason says it all
+                if reason == wire.REASON_OVERRUN and kernel.suspension is not None:
+                    cause = kernel.suspension.excuse(instance)
         kernel.forget()
         kernel.collect(instance)
         if state == wire.STATE_FAILED:

@@ -95,8 +95,11 @@ class Schedule:
             instance.state = wire.STATE_LOADING
         else:
             instance.state = wire.STATE_READY
-            if instance.node.state is None and not instance.plain and self.kernel.table.exact:
-                instance.be_easy()
+            if instance.node.state is None:
+                if instance is self.kernel.suspended:
+                    instance.state = wire.STATE_SUSPENDED
+                elif not instance.plain and self.kernel.table.exact:
+                    instance.be_easy()
         if reservation.eligible(now):
             self.enqueue(instance, self.reserved, reservation.deadline)
             return

@@ -10,8 +10,11 @@ from micropython import const
 # What the kernel asks of a port, beside the line below. STATE[0] is 0 while disarmed.
 from .unix_reset import feed, keep, recall, reset_cause, unwatch, watch  # noqa: F401
 from .unix_timer import (  # noqa: F401
+    ASKED,
     HOLD,
     STATE,
+    SUSPENDABLE,
+    TOO_DEEP,
     arm,
     cpu_us,
     delivered,
@@ -35,6 +38,7 @@ KILL_US = 3400
 SECTION_US = 800
 SECTION_GUEST_US = 20
 ASK_US = 2000  # for an answer of a guest's object
+NESTED_STACK = 32768  # bytes that must be left for a suspension
 LOG_TAIL = 2048  # bytes of last log lines kept for each guest
 RINGS = (96, 64, 96, 64)  # records that wait for the line: states, summaries, texts, slices
 LOAD_MAX_US = 20000  # CPU time a module body may take where the manifest says nothing
@@ -45,6 +49,19 @@ ticks_ms = time.ticks_ms
 # No call on a regular file is ever cut: the kernel completes it before it lets a signal through.
 def hold_files():
     return None
+
+
+# Has `overrun` called on top of each slice that overruns a limit with SUSPENDABLE, where no more
+# than `most` bytes of the stack are in use. Returns None or why not.
+def suspend_by(overrun, most):
+    from . import unix_suspend
+
+    return unix_suspend.start(overrun, most)
+
+
+# Whether too much of the stack was in use when the last such slice overran.
+def too_deep():
+    return STATE[ASKED] == TOO_DEEP
 
 
 _POLLIN = const(1)

@@ -47,6 +47,12 @@ _LONG_US = const(1000000)
 # nested handlers, because a handler is too short to be hit by chance.
 _PURSUE_AFTER = const(2)
 
+# A limit with this bit is one at which the slice is to be suspended, not ended. For so many signals
+# the suspender is waited for, then the slice is ended after all.
+SUSPENDABLE = const(1 << 29)
+_PATIENCE = const(100)
+TOO_DEEP = const(101)  # what the word says where too little of the stack was left
+
 # A signal that comes later than this was held back: by the kernel, where it finds the thread
 # asleep (it comes within 100 us otherwise; a file that was closed while the disk was busy held it
 # for 430 us), or else by the machine itself.
@@ -80,7 +86,7 @@ class Preempted(BaseException):
 
 
 # Words of STATE, shared with the signal handler.
-_ARMED = const(0)
+_ARMED = const(0)  # 2 where the slice is to be suspended
 _EXC_LO = const(1)
 _EXC_HI = const(2)
 _DELIVERED = const(3)
@@ -102,9 +108,12 @@ ENDED = const(18)  # 1: the last resort ended this run
 WATCH = const(19)  # CPU time in ms that the agent's watchdog allows, 0 where there is none
 FED = const(20)  # CPU time in ms when it was fed last
 _SLOW = const(21)  # 1 while the timer is set to slow looks
-KEPT = const(22)  # three words of the agent's that survive a reset
-STATE = array.array("I", [0] * 9 + [0x2F6E2B1] + [0] * 15)
+ASKED = const(22)  # signals of this slice that asked for it to be suspended
+QUEUED = const(23)  # 1 while the suspender is in the scheduler's queue
+KEPT = const(24)  # three words of the agent's that survive a reset
+STATE = array.array("I", [0] * 9 + [0x2F6E2B1] + [0] * 17)
 _schedule = micropython.schedule
+_stack_use = micropython.stack_use
 
 _now = array.array("q", [0, 0])  # timespec for the agent
 _now_h = array.array("q", [0, 0])  # timespec for the handler, which may interrupt the agent
@@ -204,6 +213,15 @@ def _on_timer(at):
         return
     q = ptr32(_slot_view)
     n = int(p[_DELIVERED]) + 1
+    if int(p[_ARMED]) == 2 and int(p[ASKED]) < _PATIENCE and n == 1:
+        if int(_stack_use()) > int(suspend_above):
+            p[ASKED] = TOO_DEEP
+            return
+        p[ASKED] = int(p[ASKED]) + 1
+        if p[QUEUED] == 0 and _may_lock(at):
+            p[QUEUED] = 1
+            _schedule(suspender, 0)
+        return
     if n > 1 and q[0] == p[_EXC_LO] and q[1] == p[_EXC_HI]:
         p[_UNTAKEN] = untaken
         if untaken == _STUBBORN:
@@ -222,7 +240,12 @@ def _on_timer(at):
     q[0] = p[_EXC_LO]
     q[1] = p[_EXC_HI]
     p[_DELIVERED] = n
-    if n >= _PURSUE_AFTER and p[_PURSUED] == 0 and _may_lock(at):
+    if (
+        n >= _PURSUE_AFTER
+        and p[_PURSUED] == 0
+        and _may_lock(at)
+        and int(_stack_use()) < int(_schedule_above)
+    ):
         p[_PURSUED] = 1
         _schedule(_pursue, 0)
 
@@ -253,6 +276,13 @@ _rest = bytearray(_setting)
 _soon = struct.pack("<qqqq", 0, _BURST_NS, 0, _BURST_NS)
 _slowly = struct.pack("<qqqq", 0, _SLOW_NS, 0, _SLOW_NS)
 _exception = None
+# A callback that finds no stack left leaves the VM's scheduler locked for ever: none is scheduled
+# where more than so many bytes of it are in use.
+_schedule_above = 0
+_MARGIN = const(8192)  # the signal's own frame is part of what is in use
+
+suspender = None  # see unix_suspend.py, as for the next
+suspend_above = 0
 
 
 # A fresh exception object for the next kill; the old one carries the last kill's traceback.
@@ -295,7 +325,7 @@ def _with_headroom(function, limit):
 
 # Sets up signal, timer and clocks; returns None or why preemption cannot work here.
 def start():
-    global _timer
+    global _timer, _schedule_above
     if not is_x64():
         return "the Unix port needs an x86-64 machine"
     if not SLOT:
@@ -303,6 +333,7 @@ def start():
     limit = find_stack_limit()
     if not limit:
         return "the VM's stack limit was not found"
+    _schedule_above = struct.unpack("<Q", uctypes.bytes_at(limit, WORD))[0] - _MARGIN
     action = bytearray(_SIGACTION_SIZE)
     struct.pack_into("<Q", action, 0, _with_headroom(_callback.cfun(), limit))
     # No NODEFER: a handler on top of another would not see where the VM was interrupted. No
@@ -339,6 +370,14 @@ def stretch(limit_us):
 # Starts the countdown of a slice of the instance `tag` that began at these readings of the clocks.
 def arm(limit_us, wall, cpu, tag):
     s = STATE
+    armed = 1
+    if limit_us >= _LONG_US:
+        if limit_us >= SUSPENDABLE:
+            limit_us -= SUSPENDABLE
+            s[ASKED] = 0
+            armed = 2
+        if limit_us >= _LONG_US:
+            stretch(limit_us)
     s[TAG] = tag
     s[_LIMIT] = limit_us
     s[_FORGIVEN] = 0
@@ -348,11 +387,9 @@ def arm(limit_us, wall, cpu, tag):
     s[_SLOW] = 0
     s[_WALL0] = wall & 0xFFFFFFFF
     s[_CPU0] = cpu & 0xFFFFFFFF
-    if limit_us >= _LONG_US:
-        stretch(limit_us)
     # struct, not arithmetic on a float: seconds, then nanoseconds of the first expiry
     struct.pack_into("<qq", _setting, 16, limit_us // 1000000, limit_us % 1000000 * 1000)
-    s[_ARMED] = 1
+    s[_ARMED] = armed
     _timer_settime(_timer, 0, _setting, None)
 
 
