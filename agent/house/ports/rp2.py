@@ -25,6 +25,7 @@ HEAP_RESERVE = 16 * 1024  # bytes that stay free for the agent between slices
 KILL_US = 3100
 SECTION_US = 22000
 SECTION_GUEST_US = 2900
+NESTED_STACK = 4000  # bytes that must be left for a suspension
 ASK_US = 5000  # for an answer of a guest's object; to tell where it was takes 1 to 3 ms
 LOG_TAIL = 256  # bytes of last log lines kept for each guest
 RINGS = (64, 48, 48, 32)  # records that wait for the line: states, summaries, texts, slices
@@ -108,10 +109,14 @@ def _find_slot():
 
 SLOT = _find_slot()
 # Shared with the interrupt handler; see rp2_alarm.py for the words.
-STATE = array.array("I", [0, SLOT, 0, 0, 0, 0, 0, 0, 0])
+STATE = array.array("I", [0, SLOT, 0, 0, 0, 0, 0, 0, 0, 0, 0])
 HOLD = const(4)  # a word of STATE: not 0 while nothing may be delivered
 _TAG = const(5)
 _FOOD = const(8)
+_SUSPENDS = const(9)  # 1 while the slice's limit is one at which it is suspended; rp2_suspend.py
+_ASKED = const(10)  # interrupts of this slice that asked for that
+SUSPENDABLE = const(1 << 29)  # in a limit
+_TOO_DEEP = const(101)
 _AGENT_US = const(4)  # a word of what meter.py shares; word 0 is the last boundary's time
 
 _handler = None
@@ -217,6 +222,11 @@ def arm(limit_us: int, shared, cpu, tag: int):
         limit_us = _SHORTEST_US
     state[_TAG] = tag
     state[HOLD] = 0
+    state[_SUSPENDS] = 0
+    if limit_us >= SUSPENDABLE:
+        limit_us -= SUSPENDABLE
+        state[_SUSPENDS] = 1
+        state[_ASKED] = 0
     deadline = (int(timer[_NOW_WORD]) + limit_us) | 1
     state[0] = deadline
     first = deadline
@@ -239,6 +249,19 @@ def disarm() -> int:
         if slot[0] == state[2]:
             slot[0] = 0
     return int(state[3])
+
+
+# Has `overrun` called on top of each slice that overruns a limit with SUSPENDABLE, where no more
+# than `most` bytes of the stack are in use. Returns None or why not.
+def suspend_by(overrun, most):
+    from . import rp2_suspend
+
+    return rp2_suspend.start(overrun, most)
+
+
+# Whether too much of the stack was in use when the last such slice overran.
+def too_deep():
+    return STATE[_ASKED] == _TOO_DEEP
 
 
 # Ends the burst: the alarm that is still set finds nothing to do.

@@ -44,17 +44,17 @@ def _suspend(_):
 # Returns None or why not.
 def start(overrun, most):
     global _overrun, _timer, _scheduler
-    from . import scheduler
+    from house import vmlock
 
     base = id(modules.loaded)
     for low, high in regions():
         if low <= base < high:
-            _scheduler = scheduler.find(high)
-    modules.drop(scheduler)
+            _scheduler = vmlock.find(high)
+    modules.drop(vmlock)
     if not _scheduler:
         return "the VM's scheduler was not found"
     _overrun = overrun
     _timer = unix_timer._timer
-    unix_timer.suspender = _suspend
+    unix_timer.suspender = _suspend  # type: ignore[assignment]
     unix_timer.suspend_above = most
     return None

@@ -66,7 +66,8 @@ def find(high):
     inside = _seen.pop()
     places = []
     for i in range(0, _REACH, 2):
-        if inside[i] == inside[i + 1] == 0xFF and before[i] == _IDLE and before[i + 1] == 0:
+        # before, something may have waited in the queue
+        if inside[i] == inside[i + 1] == 0xFF and before[i] <= _IDLE and before[i + 1] == 0:
             places.append(base + i)
     if len(places) != 1:
         return 0
