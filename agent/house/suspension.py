@@ -21,6 +21,18 @@ _END = const(0)
 _GOES_ON = const(1)
 _NOT_NOW = const(2)
 
+# What writes files or loads modules.
+_DEEP_VERBS = (
+    wire.VERB_REMOVE,
+    wire.VERB_SET,
+    wire.VERB_BEGIN,
+    wire.VERB_FILE,
+    wire.VERB_PUT,
+    wire.VERB_COMMIT,
+    wire.VERB_ABORT,
+    wire.VERB_JOURNAL,
+)
+
 _LAST_US = const(20)  # for a guest that is to end: the port raises in it at once
 _FIRST_MS = const(-0x10000000)  # the rest of the slice comes before all tasks
 
@@ -40,6 +52,8 @@ class Suspension:
         self.parts = 0  # slices of the guest when it was set aside
         self.task = self.nap = self.context = None
         self.nap_ms = 0
+        self.room = 0  # bytes of stack that were left for the others
+        self.handle = None  # what carries commands out, where that was too little for them all
         self.dive()
         port = kernel.port
         self.why = port.suspend_by(self.overrun, self.deepest - port.NESTED_STACK)
@@ -93,6 +107,7 @@ class Suspension:
             return _END
         table = kernel.table
         billing = kernel.billing
+        self.room = self.deepest - vm.stack_use()
         table.sync(instance.owner)
         table.uncap()
         meter.charge(instance.meter, billing.shared, table.counts, billing.guest())
@@ -144,13 +159,30 @@ class Suspension:
                 instance, wire.STATE_SUSPENDED, wire.REASON_OVERRUN, used, instance.slice_max_us
             )
             self.told_s = kernel.clock.s
+        if self.room < kernel.port.COMMAND_STACK:
+            self.handle = kernel.link.handle
+            kernel.link.handle = self.refuse
         if kernel.within_memory(instance):
             kernel.schedule.put(instance)
+
+    # A command that goes deeper than the stack is left: it might meet the stack's end in C code of
+    # the file system, which does not look.
+    def refuse(self, verb, body):
+        if verb not in _DEEP_VERBS:
+            return self.handle(verb, body)
+        return wire.STATUS_WRONG_STATE, {
+            "error": "too little of the stack is left while %s is suspended"
+            % self.kernel.suspended.name,
+            "hint": "wait until it has computed, or stop it",
+        }
 
     # Puts everything back; returns the limit for what comes.
     def take_back(self, instance):
         kernel = self.kernel
         kernel.suspended = None
+        if self.handle is not None:
+            kernel.link.handle = self.handle
+            self.handle = None
         if kernel.running is None:
             kernel.running = True
         elif not instance.condemned:

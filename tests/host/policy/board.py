@@ -7,6 +7,7 @@ slice is written down, and what must hold at each is checked there and then.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -42,6 +43,7 @@ class Costs:
     summary_us: int = 200  # once a second
     end_us: int = 200
     kill_us: int = 400  # until an overrun is stopped, at most
+    suspend_us: int = 100  # until one is set aside
     collect_us: int = 0  # after the end of a guest: a blackout
 
     def figures(self) -> dict[str, int]:
@@ -172,12 +174,15 @@ class Port:
     LOG_TAIL = 64
     HEAP_RESERVE = 1_600
     ASK_US = 2_000
+    NESTED_STACK = COMMAND_STACK = 0
+    SUSPENDABLE = 1 << 29
 
     def __init__(self, board: Board) -> None:
         self.board = board
         self.ticks_ms = ticks_ms
         self.ticks_us = self.cpu_us = ticks_us
         self.limit = 0
+        self.suspends = False
         self.hits = 0
         self.renew()
 
@@ -186,7 +191,8 @@ class Port:
         now = ticks_us()
         shared[meter.AGENT_US] += (now - shared[meter.NOW]) & MASK
         shared[meter.NOW] = now
-        self.limit = limit
+        self.suspends = limit >= self.SUSPENDABLE
+        self.limit = limit % self.SUSPENDABLE
 
     def disarm(self) -> int:
         return self.hits
@@ -200,6 +206,12 @@ class Port:
     def renew(self) -> None:
         self.error = Preempted()
         self.hits = 0
+
+    def suspend_by(self, overrun: Callable[[], int], most: int) -> None:
+        self.overrun = overrun
+
+    def too_deep(self) -> bool:
+        return False
 
     def wait(self, ms: int) -> None:
         self.board.idle(ms)
@@ -250,6 +262,7 @@ class Board:
         self.misses: list[tuple[str, int]] = []
         self.blackouts: list[int] = []  # when they ended
         self.kills: list[int] = []
+        self.suspensions = 0
         self.calm = start_us  # when no reservation waited for the last time
         self.idle_us = 0
         self.fault: Exception | None = None
@@ -351,7 +364,20 @@ class Board:
         return kills > 1 or any(at >= since for at in self.blackouts)
 
     def slice(self, guest: Guest, us: int, program: Program | None) -> int:
-        """Runs a guest for ``us``, or until it is stopped."""
+        """Runs a guest for ``us``, set aside in between if it wants, or until it is stopped."""
+        port = self.kernel.port
+        took = 0
+        while port.suspends and us - took > port.limit + self.costs.suspend_us:
+            took += self.part(guest, port.limit + self.costs.suspend_us, program, False)
+            port.suspends = False
+            if port.overrun() != 1:
+                break
+            self.suspensions += 1
+        us -= took
+        stopped = us > port.limit and not port.suspends  # else it is done before it is set aside
+        return took + self.part(guest, us, program, stopped)
+
+    def part(self, guest: Guest, us: int, program: Program | None, stopped: bool) -> int:
         instance = guest.instance
         start = Time.us
         left = instance.meter[meter._MIN_LEFT]
@@ -361,7 +387,6 @@ class Board:
             self.calm = start
         self.look(start)
         port = self.kernel.port
-        stopped = us > port.limit
         if stopped:
             us = port.limit + self.costs.kill_us
             port.hits = 1

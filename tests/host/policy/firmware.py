@@ -151,6 +151,7 @@ core.__dict__.update(
     CancelledError=_Cancelled,
     Loop=type("Loop", (), {}),
     cur_task=None,
+    _exc_context={},
 )
 
 _modules: dict[str, Any] = {
@@ -167,6 +168,11 @@ _agent: dict[str, Any] = {
     "loader": SimpleNamespace(NoMain=type("NoMain", (Exception,), {}), load=None),
     "modules": SimpleNamespace(
         path=[""], loaded={}, known=[0], enter=lambda i: None, leave=lambda i: None
+    ),
+    "hooks": SimpleNamespace(
+        micropython=SimpleNamespace(
+            stack_use=lambda: 0, heap_lock=lambda: None, heap_unlock=lambda: 0
+        )
     ),
     "where": SimpleNamespace(
         describe=lambda told: ("", ""), is_good_exit=None, what=repr, where=lambda *a: ""

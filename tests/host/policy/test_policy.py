@@ -214,6 +214,39 @@ def test_they_hold_while_guests_overrun_and_are_killed(examples: int) -> None:
 
 
 @how_many
+def test_they_hold_while_a_guest_that_overruns_is_suspended(examples: int) -> None:
+    """It is billed, throttled and served as anybody else, and what it began it finishes."""
+
+    def promise(mix: list[dict[str, Any]], long: dict[str, Any], at: int, start: int) -> None:
+        work = 10 * long["slice_max_us"]
+        long["steps"] = [Step(60, at), Step(work)]
+        board = admitted([{**long, "on_overrun": "suspend", "tasks": 1}, *mix], start)
+        board.run(250 * MS)
+        everything(board)
+        if board.guests[0].spec["on_overrun"] != "suspend":
+            return  # not even the first was admitted
+        used = sum(s.end - s.start for s in board.guests[0].slices if not s.load)
+        # each part of a slice is one; whole steps of it add up
+        assert used % (60 + work) in (0, 60), used
+        assert not board.guests[0].instance.kills
+        assert board.suspensions >= 4 * (used // (60 + work))
+
+    holds(examples, promise, mixes, guests(), st.integers(0, 100), starts)
+
+
+def test_of_two_that_overrun_one_is_set_aside() -> None:
+    board = Board()
+    long = [board.add([Step(5_000)], on_overrun="suspend", slice_max_us=500) for _ in range(2)]
+    other = board.add([Step(100)])
+    board.run(100 * MS)
+    assert [guest.instance.kills for guest in long].count(1) == 1
+    assert board.suspensions > 50
+    # with equal weights half is left to the third
+    assert abs(other.used - 50_000) < 7_000, other.used
+    assert all(s.end - s.start <= 500 + COSTS.kill_us for guest in long for s in guest.slices)
+
+
+@how_many
 def test_they_hold_before_and_after_blackouts(examples: int) -> None:
     """Loads of a second guest's life, collections after its end, and what the flash takes."""
 
