@@ -13,7 +13,7 @@ from time import ticks_add
 import micropython
 from micropython import const
 
-from . import loop, meter, modules, wire
+from . import loop, meter, wire
 from .hooks import micropython as vm  # the module itself, not what stands for it
 
 # What overrun() answers.

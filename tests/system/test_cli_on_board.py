@@ -54,6 +54,26 @@ def spin():
         except BaseException:
             pass
 """
+LONG = """
+def work(n):
+    x = 1
+    for i in range(n):
+        x = (x * 31 + i) % 30011
+    return x
+async def main():
+    print(work(8000000))
+"""
+SPIN = """
+async def main():
+    while True:
+        pass
+"""
+CONTROL = """
+from house import guest
+async def main():
+    async for _ in guest.every(50):
+        pass
+"""
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +189,47 @@ def test_a_hung_guest_is_stopped_and_why_names_its_line(cli: Cli, tmp_path: Path
     assert "main.py:3 in main" in frames[1]
     assert "spin" in cli("why", "hog")
     assert cli.guest("hog")["overruns"] == 1
+
+
+def test_a_long_computation_is_suspended_while_a_reserved_loop_goes_on(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """Some seconds of it in one go."""
+    cli("run", program(tmp_path, "control", CONTROL), "--cpu-min", "2ms/50ms", "--detach")
+    cli("run", program(tmp_path, "long", LONG), "--on-overrun", "suspend", "--detach")
+    before = cli.until("long", lambda guest: guest["overruns"] == 1)
+    began = cli.guest("control")["slices"]
+    after = cli.until("long", lambda guest: guest["state"] == "exited")
+    assert (after["kills"], after["overruns"]) == (0, 1)
+    x = 1
+    for i in range(8_000_000):
+        x = (x * 31 + i) % 30011
+    assert str(x) in cli("logs", "long")
+    # a slice each 50 ms; half of that is room for a busy machine
+    ms = (after["cpu_us"] - before["cpu_us"]) // 1000
+    assert cli.guest("control")["slices"] - began > ms // 100
+
+
+def test_of_two_that_compute_for_long_one_is_suspended_and_the_other_told_why(
+    cli: Cli, tmp_path: Path
+) -> None:
+    cli("run", program(tmp_path, "first", SPIN), "--on-overrun", "suspend", "--detach")
+    cli.until("first", lambda guest: guest["overruns"] == 1)
+    second = program(tmp_path, "second", LONG)
+    cli("run", second, "--on-overrun", "suspend", code=ExitCode.FAILURE)
+    assert "overran its 5 ms slice" in cli.err
+    assert "not suspended: another guest is suspended" in cli.err
+    assert cli.data("why", "second")["what"] == "not suspended: another guest is suspended"
+    # a board whose guest never gives way is a board like any other
+    cli("run", program(tmp_path, "hello", "async def main():\n    print('hello')\n"))
+    assert cli.out == "hello\n"
+    cli("set", "first", "--cpu", "10%")
+    cli("rm", "second")
+    cli("restart", "first")
+    assert cli.until("first", lambda guest: guest["restarts"] == 1)["kills"] == 0
+    cli.until("first", lambda guest: guest["state"] in ("suspended", "throttled"))
+    cli("kill", "first")
+    assert cli.guest("first")["state"] == "killed"
 
 
 def test_a_crash_names_its_line_and_the_exception(cli: Cli, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 #
 # A handler stands in front of the one of rp2_alarm.py: behind the deadline of a slice that is to be
 # suspended it puts a callback into the VM's queue, which the VM runs between two of the guest's
-# jumps, on top of its stack. For all else, and where the callback does not come, it calls the other.
+# jumps, on top of its stack. For all else, and where the callback does not come, the other is
+# called.
 
 import array
 import micropython
@@ -160,8 +161,8 @@ def _count(address):
 # The address of the byte that counts what is in the scheduler's queue, 0 where it is not found.
 def _find_length(lock):
     for address in range(lock + 2, lock + _TO_LENGTH):
-        micropython.schedule(_count, address)
         _lengths[2] = 0
+        micropython.schedule(_count, address)
         for _ in range(100):
             if _lengths[2]:
                 break

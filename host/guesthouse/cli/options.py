@@ -14,7 +14,7 @@ _HELP = {
     ("cpu", "period"): ("TIME", "the period of --cpu (100ms)"),
     ("cpu", "weight"): ("N", "its part of what is left, against the others' (100)"),
     ("cpu", "slice_max"): ("TIME", "the longest it may run without giving way (5ms)"),
-    ("cpu", "on_overrun"): ("WHAT", "what an overrun leads to: kill (suspend is not enforced yet)"),
+    ("cpu", "on_overrun"): ("WHAT", "what an overrun leads to: kill or suspend"),
     ("memory", "max"): ("SIZE", "at most this much memory: 32k"),
     ("memory", "min"): ("SIZE", "this much memory is reserved for it"),
     ("memory", "high"): ("SIZE", "a warning mark (not enforced yet)"),

@@ -93,7 +93,8 @@ def _overrun(event: Event) -> str:
     slice_ = f"its {fmt_us(limit)} slice" if limit else "its slice"
     measured = f" ({fmt_us(ran)})" if ran else ""
     stubborn = f", ended by raise {raises}" if raises and raises > 1 else ""
-    return f"{_verb(event, 'killed')}: overran {slice_}{measured}{_at(event)}{stubborn}"
+    unusual = f"; {event.what}" if event.what else ""
+    return f"{_verb(event, 'killed')}: overran {slice_}{measured}{_at(event)}{stubborn}{unusual}"
 
 
 def _load_overrun(event: Event) -> str:

@@ -81,7 +81,6 @@ class Manifest:
     def unenforced(self) -> list[str]:
         """What the manifest asks for and no agent does yet, in words."""
         asked = {
-            'on_overrun = "suspend"': self.on_overrun == "suspend",
             "memory.min": self.mem_min is not None,
             "memory.high": self.mem_high is not None,
             "storage.max": self.storage_max is not None,

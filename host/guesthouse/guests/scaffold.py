@@ -29,7 +29,7 @@ max = "20%" # CPU time at most: a share of each period, or "1ms/10ms"; default: 
 # weight = 100 # 1 to 10000: its part of what is left, against the others'
 # slice_max = "5ms" # the longest it may run without giving way
 # load_max = "{load_max}" # CPU time for each step of loading, or slice_max if that is longer
-# on_overrun = "kill" # what becomes of it where a slice is longer ("suspend" kills today, too)
+# on_overrun = "kill" # or "suspend": where a slice is longer, the others run and it goes on later
 
 [memory]
 max = "32k" # above this, after a collection, it is killed; default: none

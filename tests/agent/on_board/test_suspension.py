@@ -26,6 +26,40 @@ async def main():
     print(work(1000000))
 """
 
+_BUSY = """
+import asyncio
+async def main():
+    while True:
+        await asyncio.sleep(0)
+"""
+
+_TICKER = """
+import asyncio
+async def main():
+    while True:
+        await asyncio.sleep_ms(1)
+"""
+
+_PRINTER = """
+import asyncio
+async def main():
+    n = 0
+    while True:
+        n += 1
+        print("o", n)
+        await asyncio.sleep_ms(1)
+"""
+
+_SWALLOWER = """
+async def main():
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass
+"""
+
 _ENDLESS = """
 async def main():
     print("begun")
@@ -94,7 +128,7 @@ def _suspensions(board, instance):
 def test_a_long_computation_is_right_and_a_reserved_loop_beside_it_goes_on():
     board = Lined()
     control = board.guest("control", _CONTROL, cpu_min_us=1000, cpu_min_period_us=20000)
-    hog = board.guest("hog", "async def main():\n while True:\n  await __import__('asyncio').sleep(0)")
+    hog = board.guest("hog", _BUSY)
     long = board.suspending("long", _LONG.replace("1000000", "8000000"))
     loop = []
     board.at(5, lambda: loop.append(control.slices))
@@ -162,8 +196,9 @@ async def main():
     right = json.dumps(scope["run"]())
     helper = "from main_work import work\nNAME = str(work(100000))\n"
     board = Lined()
-    board.guest("other", "import asyncio\nasync def main():\n while True:\n  await asyncio.sleep(0)")
-    instance = board.suspending("g", source + main, files=(("right", right), ("helper.py", helper), ("main_work.py", _WORK)))
+    board.guest("other", _BUSY)
+    files = (("right", right), ("helper.py", helper), ("main_work.py", _WORK))
+    instance = board.suspending("g", source + main, files=files)
     end = board.end(instance, 20000)
     assert instance.log.lines(0)[1] == [str(_work(100000)), "True"], (end, instance.log.lines(0))
     assert instance.slices > 50, instance.slices
@@ -195,7 +230,7 @@ async def main():
     print("".join(str(x) for x in order if x in ("w", "W")), len(order))
 """
     board = Lined()
-    other = board.guest("other", "import asyncio\nasync def main():\n while True:\n  await asyncio.sleep_ms(1)")
+    other = board.guest("other", _TICKER)
     instance = board.suspending("g", source)
     end = board.end(instance, 20000)
     assert instance.log.lines(0)[1] == ["wWwWwWwWwW 17"], (end, instance.log.lines(0))
@@ -228,13 +263,7 @@ async def main():
     print(n)
 """
     board = Lined()
-    others = [
-        board.guest(
-            "o%d" % i,
-            "import asyncio\\nasync def main():\\n n = 0\\n while True:\\n  n += 1\\n  print('o', n)\\n  await asyncio.sleep_ms(1)".replace("\\n", "\n"),
-        )
-        for i in range(2)
-    ]
+    others = [board.guest("o%d" % i, _PRINTER) for i in range(2)]
     instance = board.suspending("g", source)
     end = board.end(instance, 20000)
     lines = instance.log.lines(0)[1]
@@ -268,7 +297,7 @@ def test_a_limit_holds_for_it():
 
 def test_the_accounts_add_up_over_suspensions():
     board = Lined()
-    board.guest("other", "import asyncio\nasync def main():\n while True:\n  await asyncio.sleep(0)")
+    board.guest("other", _BUSY)
     instance = board.suspending("g", _LONG.replace("1000000", "4000000"))
     kernel = board.kernel
     billing = kernel.billing
@@ -296,7 +325,8 @@ def test_of_two_one_is_suspended_and_the_other_is_killed_and_told_why():
     board = Lined()
     one = board.suspending("one", _LONG.replace("1000000", "6000000"))
     two = board.suspending("two", _LONG.replace("1000000", "6000000"))
-    board.run(20000, lambda: not (board.kernel.lifecycle.alive(one) or board.kernel.lifecycle.alive(two)))
+    alive = board.kernel.lifecycle.alive
+    board.run(20000, lambda: not (alive(one) or alive(two)))
     killed, other = (one, two) if one.kills else (two, one)
     assert killed.state == wire.STATE_KILLED and killed.last_reason == wire.REASON_OVERRUN
     assert killed.last_what == "not suspended: another guest is suspended", killed.last_what
@@ -366,7 +396,7 @@ def test_guests_that_hang_or_swallow_beside_it_are_stopped():
     board = Lined()
     sources = (
         _ENDLESS,
-        "async def main():\n while True:\n  try:\n   while True: pass\n  except BaseException: pass\n",
+        _SWALLOWER,
         """
 def nest(n):
     while True:
@@ -414,7 +444,7 @@ async def main():
 
 def _done_to_it(action, source=_ENDLESS, ms=20000, **spec):
     board = Lined()
-    board.guest("other", "import asyncio\nasync def main():\n while True:\n  await asyncio.sleep_ms(1)")
+    board.guest("other", _TICKER)
     instance = board.suspending("g", source, **spec)
     board.at(5, lambda: action(board, instance))
     end = board.end(instance, ms)
@@ -471,17 +501,8 @@ def test_a_restart_begins_anew():
 
 
 def test_one_that_swallows_its_end_is_pursued():
-    source = """
-async def main():
-    while True:
-        try:
-            while True:
-                pass
-        except BaseException:
-            pass
-"""
     board, instance, end = _done_to_it(
-        lambda board, instance: board.commands.handle(wire.VERB_KILL, {"g": "g"}), source
+        lambda board, instance: board.commands.handle(wire.VERB_KILL, {"g": "g"}), _SWALLOWER
     )
     assert end[:2] == (wire.STATE_KILLED, wire.REASON_KILL), end
     board.close()
