@@ -65,6 +65,18 @@ async def main():
     wait()
 """
 
+LONG = """\
+import asyncio
+def work(n):
+    x = 1
+    for i in range(n):
+        x = (x * 31 + i) % 30011
+    return x
+async def main():
+    await asyncio.sleep_ms(200)
+    print(work(10000))
+"""
+
 Ask = Callable[..., Any]
 
 
@@ -75,6 +87,7 @@ def state(firmware: Firmware, tmp_path_factory: pytest.TempPathFactory) -> Itera
     (folder / "worker").mkdir()
     (folder / "worker" / "main.py").write_text(WORKER)
     (folder / "hangs.py").write_text(HANGS)
+    (folder / "long.py").write_text(LONG)
     target = target_of_family(firmware.family)
     assert target is not None
     files = [*build_package(target).everything(), *files_of([load_image(folder / "worker")])]
@@ -136,6 +149,25 @@ def test_a_guest_that_hangs_is_named_with_its_line_and_the_others_go_on(
     assert after["state"] in ("waiting", "ready", "running")
     assert after["slices"] > before["slices"] + 4
     assert after["restarts"] == before["restarts"] == 0
+
+
+def test_a_long_computation_is_suspended_and_the_others_go_on(ask: Ask, state: Path) -> None:
+    """A tenth of a second in one go, twenty of its slices."""
+    assert ask("run", "--detach", str(state / "long.py"), "--on-overrun", "suspend")
+    end = time.monotonic() + PATIENCE_S
+    while (guests := by_name(ask("ps")))["long.0"]["state"] != "exited":
+        assert time.monotonic() < end, guests
+    x = 1
+    for i in range(10_000):
+        x = (x * 31 + i) % 30011
+    assert ask("logs", "long")["lines"] == [str(x)]
+    long = by_name(ask("ps"))["long.0"]
+    assert (long["kills"], long["overruns"]) == (0, 1)
+    assert long["slices"] > 10
+    # each part was ended by its own deadline, of 5 ms
+    assert long["longest_slice_us"] < 60_000
+    assert by_name(ask("ps"))["worker.0"]["kills"] == 0
+    assert ask("rm", "long") == [{"image": "long"}]
 
 
 def test_quotas_and_states_change_as_they_are_told_to(ask: Ask) -> None:

@@ -235,6 +235,7 @@ async def main():
     end = board.end(instance, 20000)
     assert instance.log.lines(0)[1] == ["wWwWwWwWwW 17"], (end, instance.log.lines(0))
     assert other.slices > 20
+    assert not instance.meter[meter.RESERVES]  # its ordinary slices are in the fast loop again
     board.close()
 
 
