@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from guesthouse.cli.connect import find_port, refuse_firmware
@@ -14,8 +14,9 @@ from guesthouse.cli.verbs import Verbs, print_json, print_text, say
 from guesthouse.core.errors import ExitCode, GuesthouseError
 
 if TYPE_CHECKING:
-    from guesthouse.bench.dispatch import Dispatch
+    from guesthouse.board.firmware import Firmware
     from guesthouse.board.micropython import MicroPython
+    from guesthouse.link.client import Client
     from guesthouse.link.ports import PortSpec
 
 
@@ -24,17 +25,21 @@ def register(verbs: Verbs) -> None:
     parser = verbs.add(
         "bench",
         bench,
-        "measure the house beside what it replaces",
+        "measure the house beside what it replaces, and whether its quotas hold",
         json=True,
         epilog="dispatch: what one slice costs, with all quotas and telemetry, beside a switch of\n"
-        "plain asyncio and a bare generator. Without a port it runs on a simulated board of its\n"
-        "own, which ends with it; with -p pico-sim on emulated Picos of its own, in their time.",
+        "plain asyncio and a bare generator.\n"
+        "quotas: CPU time requested and delivered, how fast guests that hang are stopped, and how\n"
+        "late a control loop wakes beside hogs, in the house and in plain asyncio; worst first.\n"
+        "Without a port they run on a simulated board of their own, which ends with them; with\n"
+        "-p pico-sim on emulated Picos of their own, in their time.",
     )
-    parser.add_argument("what", choices=("dispatch",))
+    parser.add_argument("what", choices=("dispatch", "quotas"))
     parser.add_argument(
-        "--seconds", metavar="N", type=_seconds, default=1.0, help="for each measurement (1)"
+        "--seconds", metavar="N", type=_seconds, help="dispatch: for each measurement (1)"
     )
-    parser.add_argument("--rounds", metavar="N", type=_rounds, default=5, help="how often (5)")
+    parser.add_argument("--rounds", metavar="N", type=_rounds, help="dispatch: how often (5)")
+    parser.add_argument("--quick", action="store_true", help="quotas: a look, of fewer of each")
     parser.add_argument("--share", action="store_true", help="print a table to paste")
 
 
@@ -55,16 +60,70 @@ def _rounds(text: str) -> int:
 
 
 def bench(args: argparse.Namespace) -> None:
-    from guesthouse.bench.dispatch import measure
-    from guesthouse.board.micropython import find_or_provide
     from guesthouse.board.pty import require_supported
+
+    _refuse_options(args)
+    require_supported()
+    if args.what == "dispatch":
+        _dispatch(args)
+    else:
+        _quotas(args)
+
+
+def _refuse_options(args: argparse.Namespace) -> None:
+    others = {
+        "dispatch": {"--quick": args.quick},
+        "quotas": {"--seconds": args.seconds, "--rounds": args.rounds},
+    }
+    for option, given in others[args.what].items():
+        if given:
+            raise GuesthouseError(
+                f"bench {args.what} has no {option}", "see guesthouse bench --help", ExitCode.USAGE
+            )
+
+
+def _dispatch(args: argparse.Namespace) -> None:
+    from guesthouse.bench import dispatch, emulated
+    from guesthouse.cli.bench_tables import dispatch_share, dispatch_words
+
+    seconds = args.seconds or 1.0
+    if _is_emulated(args):
+        result = emulated.measure(_firmware(args), seconds, _telling(args))
+    else:
+        with _board(args) as (client, micropython):
+            result = dispatch.measure(
+                client,
+                micropython,
+                seconds=seconds,
+                rounds=args.rounds or 5,
+                progress=_progress(args),
+            )
+    if args.json:
+        print_json(result.to_json_dict())
+    else:
+        print_text(dispatch_share(result) if args.share else dispatch_words(result))
+
+
+def _quotas(args: argparse.Namespace) -> None:
+    from guesthouse.bench import quotas
+    from guesthouse.cli.bench_tables import quotas_words
+
+    scale = quotas.QUICK if args.quick else quotas.FULL
+    with _board(args) as (client, micropython):
+        result = quotas.measure(client, micropython, scale, _progress(args), _telling(args))
+    if args.json:
+        print_json(result.to_json_dict())
+    else:
+        print_text(quotas_words(result, args.share))
+
+
+@contextlib.contextmanager
+def _board(args: argparse.Namespace) -> Iterator[tuple[Client, MicroPython]]:
+    """A board on the Unix port without guests, and the MicroPython that the other side runs on."""
+    from guesthouse.board.micropython import find_or_provide
     from guesthouse.link.client import Client
     from guesthouse.link.serial import open_serial
 
-    require_supported()
-    if _is_emulated(args):
-        _show(args, _emulated(args))
-        return
     micropython = find_or_provide(say)
     with contextlib.ExitStack() as stack:
         port = _port(args, micropython, stack)
@@ -77,21 +136,7 @@ def bench(args: argparse.Namespace) -> None:
                 "leave out the port for a board that is started for this",
                 ExitCode.REFUSED,
             )
-        result = measure(
-            client,
-            micropython,
-            seconds=args.seconds,
-            rounds=args.rounds,
-            progress=_progress(args),
-        )
-    _show(args, result)
-
-
-def _show(args: argparse.Namespace, result: Dispatch) -> None:
-    if args.json:
-        print_json(result.to_json_dict())
-    else:
-        print_text(_share(result) if args.share else _words(result))
+        yield client, micropython
 
 
 def _is_emulated(args: argparse.Namespace) -> bool:
@@ -100,14 +145,11 @@ def _is_emulated(args: argparse.Namespace) -> bool:
     return (args.port or os.environ.get(ENVIRONMENT)) == PICO_SIM
 
 
-def _emulated(args: argparse.Namespace) -> Dispatch:
-    """On boards of the bench's own: the board that the port names is left alone."""
-    from guesthouse.bench.emulated import measure
+def _firmware(args: argparse.Namespace) -> Firmware:
+    """For boards of the bench's own: the board that the port names is left alone."""
     from guesthouse.board.firmware import find_or_build_firmware
 
-    firmware = find_or_build_firmware(say, path=args.firmware)
-    # It takes minutes, so it says where it is whoever reads that.
-    return measure(firmware, args.seconds, lambda text: say(f"bench dispatch: {text}"))
+    return find_or_build_firmware(say, path=args.firmware)
 
 
 def _port(
@@ -133,34 +175,9 @@ def _port(
 def _progress(args: argparse.Namespace) -> Callable[[str], None]:
     if args.json or not sys.stderr.isatty():
         return lambda text: None
-    return lambda text: say(f"bench dispatch: {text}")
+    return _telling(args)
 
 
-def _words(result: Dispatch) -> str:
-    lines = [
-        f"dispatch on {result.board}, {result.firmware}; us of CPU time for one switch",
-        "",
-        f"  the house, all quotas and telemetry on   {result.ours_us:8.2f}",
-        f"  plain asyncio                            {result.asyncio_us:8.2f}",
-        f"  a bare generator                         {result.generator_us:8.2f}",
-        f"  the house over plain asyncio             {result.ratio:8.2f} x",
-        "",
-        "  guests  tasks of each  us",
-    ]
-    lines += [f"  {one.guests:6}  {one.tasks:13}  {one.us:.2f}" for one in result.by_tasks]
-    return "\n".join(lines) + "\n"
-
-
-def _share(result: Dispatch) -> str:
-    lines = [
-        f"| dispatch, {result.firmware} | us |",
-        "|---|---:|",
-        f"| the house, all quotas and telemetry on | {result.ours_us:.2f} |",
-        f"| plain asyncio | {result.asyncio_us:.2f} |",
-        f"| bare generator | {result.generator_us:.2f} |",
-        f"| the house over plain asyncio | {result.ratio:.2f} x |",
-    ]
-    lines += [
-        f"| {one.guests} guests of {one.tasks} tasks | {one.us:.2f} |" for one in result.by_tasks
-    ]
-    return "\n".join(lines) + "\n"
+def _telling(args: argparse.Namespace) -> Callable[[str], None]:
+    """Said whoever reads it: on an emulated board it takes minutes."""
+    return lambda text: say(f"bench {args.what}: {text}")

@@ -1,0 +1,182 @@
+"""Whether quotas hold, in figures: shares of the CPU, kills, and the wake-ups of a control loop.
+
+All of it runs on one board with the agent as it is; a control loop under plain asyncio runs beside
+it on the same MicroPython. What the machine does to the figures (stolen time) stays in them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from guesthouse.bench import kills, shares, wakeups
+from guesthouse.bench.kills import Kill
+from guesthouse.bench.measuring import Progress, oversubscribed
+from guesthouse.bench.shares import Share
+from guesthouse.bench.wakeups import Loop, Wakeup
+from guesthouse.board.micropython import MicroPython
+from guesthouse.core.errors import GuesthouseError
+from guesthouse.core.model import BoardModel
+from guesthouse.guests.image import Image
+from guesthouse.link.client import Client
+from guesthouse.measure.account import Snapshot
+from guesthouse.measure.installed import Installed
+
+_MARGIN_S = 60.0  # for a process to start and end, however busy the machine is
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much is measured."""
+
+    windows: int  # for each mix
+    kills: int  # of each kind
+    releases: int  # of the control loop in each setup
+
+
+FULL = Scale(windows=10, kills=200, releases=1000)
+QUICK = Scale(windows=1, kills=10, releases=100)
+
+_LOOP = Loop(period_us=10_000, work_us=300, least=(1_000, 10_000), slice_max_us=3_000)
+_SLICE_MAX_US = 3_000
+_HOG_US = 2_000
+_TINY_TASKS = 50
+_MEMORY_KB = 64
+_SHORT = (1_000, 10_000)
+_LONG = (4_000, 40_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """What was found, worst first. ``steal`` is the part of the time that other programs had."""
+
+    board: str
+    firmware: str
+    steal: float
+    loop_us: int  # the period of the control loop
+    shares: tuple[Share, ...]
+    kills: tuple[Kill, ...]
+    wakeups: tuple[Wakeup, ...]
+
+    @classmethod
+    def of(
+        cls,
+        model: BoardModel,
+        steal: float,
+        loop_us: int,
+        shares: list[Share],
+        kills: list[Kill],
+        wakeups: list[Wakeup],
+    ) -> Quotas:
+        """The same from rows in any order."""
+        return cls(
+            model.board,
+            model.firmware,
+            steal,
+            loop_us,
+            tuple(sorted(shares, key=lambda one: -abs(one.error))),
+            tuple(sorted(kills, key=lambda one: (-one.survived, -one.max_us))),
+            tuple(sorted(wakeups, key=lambda one: -one.max_us)),
+        )
+
+
+    def to_json_dict(self) -> dict[str, Any]:
+        """The object of ``bench quotas --json`` (see docs, "JSON")."""
+        return {
+            "board": self.board,
+            "firmware": self.firmware,
+            "steal": round(self.steal, 4),
+            "loop_us": self.loop_us,
+            "shares": [one.to_json_dict() for one in self.shares],
+            "kills": [one.to_json_dict() for one in self.kills],
+            "wakeups": [one.to_json_dict() for one in self.wakeups],
+        }
+
+
+def measure(
+    client: Client,
+    micropython: MicroPython,
+    scale: Scale,
+    progress: Progress,
+    warn: Progress,
+) -> Quotas:
+    """Measure on the board of ``client``: greeted, with a summary, without guests.
+
+    The board has its former oversubscription and no guests afterwards, whatever happens.
+    """
+    mixes = shares.mixes(_SHORT, _LONG, crowd=True)
+    found_kills: list[Kill] = []
+    found_wakeups: list[Wakeup] = []
+    found_shares: list[Share] = []
+    before = Snapshot.of(client.model, 0)
+    with oversubscribed(client, max(mix.limits for mix in mixes), warn):
+        with _installed(client, kills.images(_MEMORY_KB), progress):
+            found_kills += [
+                kills.measure(client, kind, scale.kills, progress) for kind in kills.KINDS
+            ]
+        hogs = shares.images(
+            work_us=_HOG_US,
+            slice_max=_SLICE_MAX_US,
+            tiny_tasks=_TINY_TASKS,
+            memory=_MEMORY_KB,
+            crowd=True,
+        )
+        loops = wakeups.images(_LOOP, scale.releases, _MEMORY_KB, _SLICE_MAX_US)
+        with _installed(client, [*hogs, *loops], progress):
+            for setup in ("alone", "hogs"):
+                progress(f"wake-ups: {setup}")
+                found_wakeups.append(wakeups.measure(client, setup, _LOOP, scale.releases))
+            for mix in mixes:
+                progress(f"shares: {mix.name}")
+                found_shares += shares.measure(client, mix, scale.windows, progress)
+    progress("wake-ups: plain asyncio")
+    found_wakeups.append(_plain(micropython, scale.releases))
+    after = Snapshot.of(client.model, 0)
+    elapsed_us = max(1, after.elapsed_us - before.elapsed_us)
+    steal = (after.steal_us - before.steal_us) / elapsed_us
+    return Quotas.of(
+        client.model, steal, _LOOP.period_us, found_shares, found_kills, found_wakeups
+    )
+
+
+@contextlib.contextmanager
+def _installed(client: Client, images: list[Image], progress: Progress) -> Iterator[None]:
+    installed = Installed(client)
+    try:
+        progress(f"{len(images)} guests go onto the board")
+        installed.install(images)
+        # The replies may be there before the records of the last guest.
+        while len(client.model.instances) < len(images):
+            client.wait_for_summary()
+        yield
+    finally:
+        installed.remove()
+
+
+def _plain(micropython: MicroPython, releases: int) -> Wakeup:
+    """The control loop in a process of its own."""
+    seconds = releases * _LOOP.period_us / 1e6
+    with tempfile.TemporaryDirectory(prefix="guesthouse-") as folder:
+        path = Path(folder) / "main.py"
+        path.write_text(wakeups.plain_source(_LOOP, releases), encoding="utf-8")
+        command = [*micropython.argv, "-X", "heapsize=1m", str(path)]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=20 * seconds + _MARGIN_S,
+                check=True,
+            )
+            return wakeups.plain(done.stdout)
+        except (subprocess.SubprocessError, KeyError, ValueError) as error:
+            said = getattr(error, "stderr", None) or ""
+            raise GuesthouseError(
+                f"{micropython.argv[0]} did not run the plain loop: {error}", said.strip()[-400:]
+            ) from error
