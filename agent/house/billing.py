@@ -6,9 +6,12 @@
 
 from array import array
 
+from micropython import const
 
 from . import meter
 from .clock import TICKS_MASK, Account
+
+_ROBBED_US = const(500)  # stolen at once that may make somebody late
 
 
 class Billing:
@@ -27,6 +30,8 @@ class Billing:
         # The two clocks are read one after the other, so CPU time may come out a little above
         # wall time. What the accounts are ahead is made up in the next stretches.
         self.skew = 0
+        self.robbed_us = 0  # what the machine last took in one go
+        self.robbed_at = 0  # ticks_us
 
     # Ends a stretch; returns its us of CPU time and sets shared[ELAPSED].
     def mark(self):
@@ -58,6 +63,9 @@ class Billing:
         self.skew = 0
         stolen = self.port.stolen_us(gap)
         self.stolen.add(stolen)
+        if stolen >= _ROBBED_US:
+            self.robbed_us = stolen
+            self.robbed_at = self.shared[meter.NOW]
         return used + gap - stolen
 
     # Ends a stretch of the agent's own work.
@@ -81,4 +89,6 @@ class Billing:
         if stolen < gap:
             self.stolen.add(stolen)
             gap -= stolen
+            self.robbed_us = stolen
+            self.robbed_at = self.shared[meter.NOW]
         self.idle.add(gap)

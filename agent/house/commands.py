@@ -27,6 +27,7 @@ _MAY_BE_NONE = ("cpu_max_us", "cpu_min_us", "cpu_min_period_us", "mem_min", "mem
 # A reply is one frame. Bytes of JSON that are left for log lines, in why and in logs, and for
 # each of the texts in why.
 _WHY_ROOM = 300
+_BREACH_ROOM = 120
 _LOGS_ROOM = 800
 _TEXT_ROOM = 200
 _FILL_MAX = 900  # bytes of padding in the answer to a ping
@@ -281,11 +282,12 @@ class Commands:
         limits = {}
         for key in ("cpu_max_us", "cpu_period_us", "slice_max_us", "mem_max"):
             limits[key] = spec[key]
+        breach = self.breach(instance)
         _, lines = instance.log.lines(max(0, instance.log.next - 5))
         lines.reverse()
-        lines = _fit_lines(lines, _WHY_ROOM)
+        lines = _fit_lines(lines, _WHY_ROOM - (_BREACH_ROOM if breach else 0))
         lines.reverse()
-        return {
+        answer = {
             "name": instance.name,
             "state": _name("STATE_", instance.state),
             "reason": _name("REASON_", instance.last_reason or instance.reason),
@@ -303,6 +305,24 @@ class Commands:
                 "longest_us": instance.longest_us,
             },
             "logs": lines,
+        }
+        if breach:
+            answer["breach"] = breach
+        return answer
+
+    # The last missed deadlines of its reservation that the host was told of, None where there are
+    # none.
+    def breach(self, instance):
+        reservation = instance.reservation
+        if reservation.last is None:
+            return None
+        missing, us, kind, by = reservation.last
+        return {
+            "count": reservation.breaches,
+            "missing_us": missing,
+            "cause": _name("BLACKOUT_", kind),
+            "by": "".join([i.name for i in self.kernel.instances if i.id == by]),
+            "length_us": us,
         }
 
     def logs(self, body):

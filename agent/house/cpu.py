@@ -107,7 +107,23 @@ class Limit:
 # earliest deadline first. A constant-bandwidth server whose budget is hard: with none left its
 # instance is served like the others until the deadline, when the next period begins, and what it
 # gets by weight is not charged here. A slice beyond the budget is debt, taken off the next ones.
+#
+# A budget that was not there by its deadline while the instance had work is a breach. Times are
+# whole ms of the counter, so one that was late by less than that is not seen.
 class Reservation:
+    # Of no use to an instance without a reservation, and in the class they take no room there.
+    granted = False  # it was found to have budget: its next slice is served from that
+    missing = 0  # us that the last roll found missing
+    breaches = 0  # deadlines missed so far
+    began = 0  # the period of which they were missing
+    dark_us = 0  # the longest blackout of late, its kind, who caused it, when it ended
+    dark_kind = 0
+    dark_by = 0
+    dark_ms = 0
+    worst = None  # the worst breach that the host does not know of; see summary.py
+    last = None  # what the host was told last
+    quiet = False  # it has been told of one in this second
+
     def __init__(self, min_us, period_ms, now, words=None):
         self.words = words or array("i", [0] * _WORDS)
         self.set(min_us, period_ms, now)
@@ -124,33 +140,83 @@ class Reservation:
     def left(self):
         return self.words[_MIN_LEFT]
 
-    # Begins every period that is due.
-    def roll(self, now):
+    # Begins every period that is due. `used` are us of the instance's slice that has just ended.
+    def roll(self, now, used=0):
         late = ticks_diff(now, self.deadline)
         if late >= 0:
             least = self.min_us
-            periods = late // self.period_ms + 1
-            self.deadline = ticks_add(self.deadline, periods * self.period_ms)
-            left = self.words[_MIN_LEFT] + periods * least
-            self.words[_MIN_LEFT] = min(least, left)
+            periods = late // self.period_ms
+            left = self.words[_MIN_LEFT]
+            if not self.idle:
+                self.judge(left, late, periods, used)
+            self.deadline = ticks_add(self.deadline, (periods + 1) * self.period_ms)
+            self.words[_MIN_LEFT] = min(least, left + (periods + 1) * least)
+
+    # A deadline and `periods` more are over. What of the slice came after the first was missing
+    # then, and the budgets since are missing as far as they are not debt.
+    def judge(self, left, late, periods, used):
+        after = left
+        if self.granted:
+            after += min(used, min(late, self.period_ms) * 1000)
+        if after > 0:
+            breaches = periods + 1
+        else:
+            after = left
+            breaches = periods - -left // self.min_us
+        if breaches > 0:
+            self.breach(after + periods * self.min_us, breaches)
+
+    def breach(self, missing, breaches):
+        self.missing = missing
+        self.breaches += breaches
+        self.began = ticks_add(self.deadline, -self.period_ms)
+
+    # The instance has nothing to do after a slice of `used` us: what of that came after the
+    # deadline was missing then.
+    def rest(self, now, used):
+        self.idle = True
+        if self.granted and used:
+            late = ticks_diff(now, self.deadline)
+            if late > 0:
+                self.breach(min(used, late * 1000), 1)
+        self.granted = False
+
+    # For `us` nothing was dispatched.
+    def darken(self, us, kind, by, now):
+        began = ticks_add(self.deadline, -self.period_ms)
+        if us >= self.dark_us or ticks_diff(self.dark_ms, began) < 0:
+            self.dark_us = us
+            self.dark_kind = kind
+            self.dark_by = by
+            self.dark_ms = now
 
     # Whether the instance, which has work, is served before the others now.
     #
     # One that had none comes with what is left of its budget, unless that were more than its share
     # of the time until the deadline: then a period begins. It ends one ms later, because a part
-    # of this ms has passed.
-    def eligible(self, now):
+    # of this ms has passed. `woke` is when it had work again; where the agent sees that late, less
+    # of that time may be left than there is of the budget.
+    def eligible(self, now, used=0, woke=None):
         least = self.min_us
         if least == 0:
             return False
-        self.roll(now)
-        left = self.words[_MIN_LEFT]
         if self.idle:
-            self.idle = False
-            if left > _part(least, self.period_ms, ticks_diff(self.deadline, now)):
+            if woke is None:
+                woke = now
+            self.roll(woke)
+            left = self.words[_MIN_LEFT]
+            if left > _part(least, self.period_ms, ticks_diff(self.deadline, woke)):
+                self.deadline = ticks_add(woke, self.period_ms + 1)
+                self.words[_MIN_LEFT] = least
+            elif ticks_diff(now, self.deadline) >= 0:
+                self.roll(self.deadline)  # what was left of a budget is promised to nobody
+            elif left > _part(least, self.period_ms, ticks_diff(self.deadline, now) - 1):
                 self.deadline = ticks_add(now, self.period_ms + 1)
-                self.words[_MIN_LEFT] = left = least
-        return left > 0
+                self.words[_MIN_LEFT] = least
+            self.idle = False
+        self.roll(now, used)
+        self.granted = self.words[_MIN_LEFT] > 0
+        return self.granted
 
     # The instance has nothing to do, and the counter must not wrap meanwhile.
     def tend(self, now):

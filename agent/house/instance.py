@@ -55,6 +55,7 @@ class Instance:
         self.restarts = 0
         self.failures = 0
         self.collections = 0
+        self.waited_ms = 0  # it could run and did not, modulo 2**16
         self.started = 0  # clock second of the last start
         self.last_reason = wire.REASON_NONE
         self.last_where = ""

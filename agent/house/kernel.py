@@ -17,6 +17,7 @@ from micropython import const
 
 from . import loop, meter, modules, wire
 from .billing import Billing
+from .clock import TICKS_MASK
 from .instance import Instance
 from .lifecycle import Lifecycle
 from .schedule import Schedule
@@ -175,7 +176,10 @@ class Kernel:
         used = table.counts[0]
         self.tidied = min(self.tidied, used)
         if used > self.high_mark() and used - self.tidied >= self.reserve_blocks // 2:
+            begin = self.port.ticks_us()
             table.collect(AGENT)
+            us = self.port.ticks_us() - begin & TICKS_MASK
+            self.schedule.blackout(wire.BLACKOUT_COLLECT, us, AGENT)
             self.tidied = table.counts[0]
 
     # The owner of what is allocated right now.
@@ -355,7 +359,10 @@ class Kernel:
         meter.charge(instance.meter, billing.shared, table.counts, billing.guest())
         self.leave()
         if instance.loading is not None:
-            instance.load_us += billing.shared[meter.USED]
+            used = billing.shared[meter.USED]
+            instance.load_us += used
+            if used > instance.slice_max_us:
+                self.schedule.blackout(wire.BLACKOUT_LOAD, used, instance.id)
         if task.data is loop.nap:
             loop.doze(instance.queue, task)
         if self.telemetry.trace:
@@ -454,8 +461,9 @@ class Kernel:
                 instance.queue.push(self.task, ticks_add(self.port.ticks_ms(), result))
             else:
                 instance.queue.push(self.task)
+        used = self.billing.shared[meter.USED]  # a collection is no slice
         if self.within_memory(instance):
-            self.schedule.put(instance)
+            self.schedule.put(instance, used)
 
     # Collects where that is due, and condemns the guest that holds more than its limit after it.
     def within_memory(self, instance):
@@ -490,6 +498,7 @@ class Kernel:
         instance.cpu.add(used)
         instance.limit.charge(used)
         instance.collections += 1
+        self.schedule.blackout(wire.BLACKOUT_COLLECT, used, instance.id)
         self.summary.collected(instance, used, before - self.table.counts[0])
         self.billing.shared[meter.HIGH] = self.high_mark()
 

@@ -6,6 +6,7 @@ from micropython import const
 from time import ticks_add, ticks_diff
 
 from . import loader, loop, meter, modules, wire
+from .clock import TICKS_MASK
 from .instance import Instance
 from .where import describe, is_good_exit, what, where
 from .wire import AGENT, FIRST_GUEST
@@ -371,6 +372,7 @@ class Lifecycle:
     def note(self, reason, name="", cause=wire.RESET_UNKNOWN):
         kernel = self.kernel
         telemetry = kernel.telemetry
+        begin = kernel.port.ticks_us()
         try:
             from . import journal
 
@@ -384,3 +386,5 @@ class Lifecycle:
                 telemetry.say(wire.BOARD, wire.TEXT_ERROR, "the journal was damaged: begun anew")
         except (OSError, MemoryError) as error:
             telemetry.say(wire.BOARD, wire.TEXT_ERROR, "the journal: %r" % error)
+        us = kernel.port.ticks_us() - begin & TICKS_MASK
+        kernel.schedule.blackout(wire.BLACKOUT_FLASH, us, AGENT)

@@ -8,6 +8,7 @@ from micropython import const
 
 from . import wire
 from .clock import TICKS_MASK
+from .wire import AGENT
 
 _CTRL_C = const(3)
 _NEWLINE = const(10)
@@ -89,6 +90,7 @@ class Link:
                 {"error": "the command's body is not a JSON object", "hint": ""},
             )
         else:
+            begin = self.kernel.port.ticks_us()
             try:
                 status, answer = self.handle(verb, body)
             except Exception as error:  # one command's fault is that command's answer
@@ -98,6 +100,7 @@ class Link:
                     "error": "the agent failed: %r" % error,
                     "hint": "this is a bug of the agent; the guests go on",
                 }
+            self.blackout(verb, self.kernel.port.ticks_us() - begin & TICKS_MASK)
         said = json.dumps(answer).encode()
         if len(said) > wire.MAX_PAYLOAD - wire.REPLY_HEADER_SIZE:
             status = wire.STATUS_AGENT_ERROR
@@ -105,6 +108,14 @@ class Link:
         self.last_id = ident
         self.last_reply = (ident, status, said)
         telemetry.reply(*self.last_reply)
+
+    # A command took `us`. One of a deploy writes files.
+    def blackout(self, verb, us):
+        kernel = self.kernel
+        if us > kernel.port.SECTION_US:
+            writes = verb == wire.VERB_REMOVE or wire.VERB_BEGIN <= verb <= wire.VERB_ABORT
+            kind = wire.BLACKOUT_FLASH if writes else wire.BLACKOUT_COMMAND
+            kernel.schedule.blackout(kind, us, AGENT)
 
     # Offers the line what there is to send; the time is the telemetry's cost.
     def send(self):

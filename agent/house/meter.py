@@ -28,7 +28,13 @@ BLOCKS_MAX = const(15)  # its memory limit
 PEAK = const(16)  # blocks
 _VREST = const(17)  # of a us of virtual time, in parts of the weight
 RESERVES = const(18)  # it has a reservation
-WORDS = const(19)
+WOKE = const(19)  # its next slice is the first since it woke
+WAKEUPS = const(20)  # the first of a histogram of the waits of such slices
+WORDS = const(32)
+
+# Waits below 128 us, below 256 us and so on; the last bucket takes the rest.
+_WAKEUP_SHIFT = const(7)
+_LAST_WAKEUP = const(31)
 
 NO_BLOCKS_MAX = const(0x3FFFFFFF)
 
@@ -77,6 +83,14 @@ def charge(meter, shared, counts, used: int) -> int:
     common[SLICE_WAITED] = waited
     common[USED] = used
     m[WAITED] = int(m[WAITED]) + waited
+    if int(m[WOKE]) != 0:
+        m[WOKE] = 0
+        bucket = WAKEUPS
+        waited >>= _WAKEUP_SHIFT
+        while waited != 0 and bucket < _LAST_WAKEUP:
+            waited >>= 1
+            bucket += 1
+        m[bucket] = int(m[bucket]) + 1
     m[SINCE] = now
     more = int(m[RESERVES])
     left = int(m[_MIN_LEFT])

@@ -14,6 +14,7 @@ from . import loop, meter, wire
 from .clock import TICKS_MASK
 
 _REBASE = const(0x10000000)  # us of virtual time
+_LATEST_MS = const(100000)  # that a wait is counted from before the agent saw it
 
 
 class Schedule:
@@ -38,11 +39,12 @@ class Schedule:
             if node is instance.refill:
                 self.replenish(instance)
                 continue
+            woke = node.ph_key
             self.take(instance)
             if instance.state == wire.STATE_BACKOFF:
                 self.kernel.lifecycle.start(instance, wire.REASON_RETRY)
             else:
-                self.put(instance)
+                self.put(instance, 0, woke)
 
     def anybody(self):
         return self.reserved.peek() is not None or self.runnable.peek() is not None
@@ -59,8 +61,9 @@ class Schedule:
         node = self.sleepers.peek()
         return most if node is None else min(most, ticks_diff(node.ph_key, now))
 
-    # Puts an instance where it belongs by its tasks, its limit and its reservation.
-    def put(self, instance):
+    # Puts an instance where it belongs by its tasks, its limit and its reservation. `used` are us
+    # of its slice that has just ended; `woke` is when its time had come, if it has slept.
+    def put(self, instance, used=0, woke=None):
         task = instance.queue.peek()
         if instance.io.map and not instance.polling:
             instance.polling = True
@@ -71,17 +74,22 @@ class Schedule:
             return
         now = self.port.ticks_ms()
         if ticks_diff(task.ph_key, now) > 0 and not instance.condemned:
-            instance.reservation.idle = True
+            instance.reservation.rest(now, used)
+            if instance.reservation.missing:
+                self.kernel.summary.breached(instance)
             instance.state = wire.STATE_WAITING
             self.enqueue(instance, self.sleepers, task.ph_key)
         else:
-            self.ready(instance, now)
+            self.ready(instance, now, used, woke)
 
     # Puts an instance that has work at once among those that can run, or until its limit is
     # refilled among the sleepers. A reservation comes first: it is never throttled.
-    def ready(self, instance, now):
+    def ready(self, instance, now, used=0, woke=None):
         words = instance.meter
-        words[meter.SINCE] = self.port.ticks_us() & TICKS_MASK
+        since = self.port.ticks_us()
+        if woke is not None:
+            since -= min(ticks_diff(now, woke), _LATEST_MS) * 1000
+        words[meter.SINCE] = since & TICKS_MASK
         if instance.condemned:
             instance.state = wire.STATE_READY
             instance.be_careful()
@@ -90,6 +98,8 @@ class Schedule:
         limit = instance.limit
         limit.roll(now)
         reservation = instance.reservation
+        if instance.state == wire.STATE_WAITING:
+            words[meter.WOKE] = 1
         waking = instance.state == wire.STATE_WAITING or instance.state == wire.STATE_THROTTLED
         if instance.loading is not None:
             instance.state = wire.STATE_LOADING
@@ -100,7 +110,10 @@ class Schedule:
                     instance.state = wire.STATE_SUSPENDED
                 elif not instance.plain and self.kernel.table.exact:
                     instance.be_easy()
-        if reservation.eligible(now):
+        served = reservation.eligible(now, used, woke)
+        if reservation.missing:
+            self.kernel.summary.breached(instance)
+        if served:
             self.enqueue(instance, self.reserved, reservation.deadline)
             return
         if reservation.min_us and not instance.refilling:
@@ -115,6 +128,13 @@ class Schedule:
         if waking and last > words[meter.VTIME]:
             words[meter.VTIME] = last
         self.enqueue(instance, self.runnable, words[meter.VTIME])
+
+    # For `us`, until now, nothing was dispatched.
+    def blackout(self, kind, us, by):
+        now = self.port.ticks_ms()
+        for instance in self.kernel.instances:
+            if instance.reservation.min_us:
+                instance.reservation.darken(us, kind, by, now)
 
     # Looks at an instance again when its reservation has budget.
     def expect(self, instance):

@@ -31,6 +31,7 @@ class Summary:
         self.board = None  # what admission counts with; set by the commands
         self.reset_cause = wire.RESET_UNKNOWN
         self.unclean_boots = 0
+        self.turn = 0  # whose wake-ups are told next
         self.proven = 0  # word that says the run is a good one, until it is kept
 
     def due_ms(self):
@@ -132,6 +133,7 @@ class Summary:
             0,
             ring,
         )
+        self.tell_wakeups(instance, ring)
         if instance.last_where:
             telemetry.say(instance.id, wire.TEXT_WHERE, instance.last_where, 0, ring)
         if instance.last_what:
@@ -182,6 +184,9 @@ class Summary:
             guests_s += instance.cpu.s
             guests_us += instance.cpu.us
         ring = telemetry.summary
+        self.turn += 1
+        if kernel.instances:
+            self.tell_wakeups(kernel.instances[self.turn % len(kernel.instances)], ring)
         table = kernel.table
         block = table.block
         telemetry.put(
@@ -241,6 +246,18 @@ class Summary:
             cost.us,
         )
 
+    # The waits of an instance's wake-ups: of one in each summary, and of all when a host attaches.
+    def tell_wakeups(self, instance, ring):
+        words = instance.meter
+        last = meter.WAKEUPS + wire.WAKEUP_BUCKETS
+        self.kernel.telemetry.put(
+            ring,
+            wire.RECORD_WAKEUPS,
+            instance.id,
+            wire.BODY_WAKEUPS,
+            *[words[i] & 0xFFFF for i in range(meter.WAKEUPS, last)],
+        )
+
     def tell_usage(self, instance, us, period):
         kernel = self.kernel
         telemetry = kernel.telemetry
@@ -255,7 +272,13 @@ class Summary:
             # it waits right now, and may have done so all the time
             waited += us - instance.meter[meter.SINCE] & TICKS_MASK
             instance.meter[meter.SINCE] = us
-        instance.meter[meter.WAITED] = 0
+        # What is no whole ms is left for the next time: nothing is lost to the sum.
+        instance.meter[meter.WAITED] = waited % 1000
+        instance.waited_ms = instance.waited_ms + waited // 1000 & 0xFFFF
+        reservation = instance.reservation
+        reservation.quiet = False
+        if reservation.worst is not None:
+            self.tell_breach(instance)
         throttled = instance.throttled
         if instance.state == wire.STATE_THROTTLED:
             throttled.add(us - instance.throttled_since & TICKS_MASK)
@@ -285,7 +308,7 @@ class Summary:
             _optional(instance.mem_max),
             min(instance.collections, SATURATED),
             wire.MEM_EXACT if table.exact else 0,
-            0,
+            instance.waited_ms,
             table.allocated[instance.owner] * block,
         )
         telemetry.put(
@@ -299,6 +322,58 @@ class Summary:
             instance.failures,
             instance.log_dropped,
             instance.longest_us,
+        )
+
+    # A reservation was missed: the longest that was in its way is blamed. The worst is told: at
+    # once, and then with the summaries, because where one is missed, the next may be as well.
+    def breached(self, instance):
+        kernel = self.kernel
+        reservation = instance.reservation
+        missing = reservation.missing
+        reservation.missing = 0
+        age_ms = ticks_diff(kernel.port.ticks_ms(), reservation.began)
+        us = kind = by = 0
+        if ticks_diff(reservation.dark_ms, reservation.began) >= 0:
+            us = reservation.dark_us
+            kind = reservation.dark_kind
+            by = reservation.dark_by
+        written = kernel.port.written_us(age_ms)
+        if written > us:
+            us = written
+            kind = wire.BLACKOUT_FLASH
+            by = BOARD
+        billing = kernel.billing
+        ago = kernel.port.ticks_us() - billing.robbed_at & TICKS_MASK
+        if billing.robbed_us > us and ago // 1000 <= age_ms:
+            us = billing.robbed_us
+            kind = wire.BLACKOUT_STOLEN
+            by = BOARD
+        worst = reservation.worst
+        if worst is None or missing > worst[0]:
+            reservation.worst = (missing, us, kind, by)
+        if not reservation.quiet:
+            self.tell_breach(instance)
+
+    def tell_breach(self, instance):
+        telemetry = self.kernel.telemetry
+        reservation = instance.reservation
+        missing, us, kind, by = reservation.last = reservation.worst
+        reservation.worst = None
+        reservation.quiet = True
+        self.kernel.clock.advance()
+        telemetry.put(
+            telemetry.state,
+            wire.RECORD_BREACH,
+            instance.id,
+            wire.BODY_BREACH,
+            kind,
+            by,
+            0,
+            us,
+            missing,
+            reservation.breaches,
+            reservation.min_us,
+            reservation.period_ms * 1000,
         )
 
     # A collection took `us` and freed `blocks`.

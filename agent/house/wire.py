@@ -77,6 +77,8 @@ RECORD_SLICE = 13
 RECORD_TEXT = 14
 RECORD_METRIC = 15
 RECORD_BLACKOUT = 16
+RECORD_BREACH = 17
+RECORD_WAKEUPS = 18
 
 # Bodies, each 24 bytes. Field names stand in the comment in order; `s, us` pairs
 # are cumulative times since boot unless said otherwise.
@@ -95,7 +97,8 @@ BODY_MEM_QUOTA = "<IIIIIHH"
 BODY_STATE = "<BBBBIIIII"
 # cpu s, us, throttled s, us, slices, pressure of the last summary period (1/10000), state, reason
 BODY_CPU = "<IIIIIHBB"
-# live bytes, bytes at most so far, max bytes (NONE: no limit), collections caused, flags, pad,
+# live bytes, bytes at most so far, max bytes (NONE: no limit), collections caused, flags,
+# ms that it could run and did not (modulo 2**16; BODY_CPU is full),
 # allocated bytes since the last collection
 BODY_MEM = "<IIIIHHI"
 # overruns, kills, restarts, failures, log lines dropped, longest slice us
@@ -116,11 +119,18 @@ BODY_TEXT = "<BBBB20s"
 BODY_METRIC = "<12sqI"
 # kind, pad, length us, bytes freed, live bytes after, pad
 BODY_BLACKOUT = "<BBHIIIII"
+# cause (a blackout), who caused it, pad, its length us, missing us, breaches so far, min us, its
+# period us
+BODY_BREACH = "<BBHIIIII"
+# counts of wake-ups, modulo 2**16, that waited below 2**7 us, 2**8 us, ... and longer
+BODY_WAKEUPS = "<HHHHHHHHHHHH"
 
 TEXT_SIZE = 20
 TEXT_CHUNKS = 12  # a text is at most this many records; longer ones are cut and say so
 NAME_SIZE = 12  # an image's name; the instance's is name.index
 METRIC_SIZE = 12
+WAKEUP_BUCKETS = 12
+WAKEUP_SHIFT = 7
 
 INSTANCE_AUTOSTART = 1
 INSTANCE_CONFINED = 2
@@ -133,9 +143,12 @@ SLICE_OVERRUN = 1
 SLICE_ENDED = 2
 SLICE_LOAD = 4
 
+BLACKOUT_NONE = 0  # of a breach: none is known
 BLACKOUT_COLLECT = 1
 BLACKOUT_LOAD = 2
 BLACKOUT_FLASH = 3
+BLACKOUT_COMMAND = 4  # one that the host asked for
+BLACKOUT_STOLEN = 5  # the machine ran something else
 
 TEXT_LOG = 1  # a line a guest printed
 TEXT_ERROR = 2  # a line the agent says about a guest

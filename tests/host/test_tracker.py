@@ -58,7 +58,9 @@ def test_the_golden_session_as_a_model() -> None:
     assert (hog.overruns, hog.kills, hog.state, hog.last_fault) == (1, 1, "backoff", "overrun")
     assert hog.last_where == "hog.py:4 in spin < hog.py:9 in main"
     assert hog.last_what == "Overrun: 5 ms"
-    assert [event.reason for event in events(updates)] == ["loaded", "loaded", "overrun", "backoff"]
+    assert [event.reason for event in events(updates)] == [
+        *("loaded", "loaded", "overrun", "backoff", "breach"),
+    ]
     assert events(updates)[2].numbers == (6_100, 5_000, 2, 0, 0)
     lines = [update for update in updates if isinstance(update, LogLine)]
     assert lines[0] == LogLine(999_500, 2, "sampler.0", "sample 1: mean 20.1 °C, ok")

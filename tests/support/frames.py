@@ -135,7 +135,9 @@ def cpu(
     )
 
 
-def mem(id: int, time_us: int, live: int, peak: int = 0, max: int = wire.NONE) -> Record:
+def mem(
+    id: int, time_us: int, live: int, peak: int = 0, max: int = wire.NONE, waited_ms: int = 0
+) -> Record:
     return record(
         wire.RECORD_MEM,
         id,
@@ -146,7 +148,7 @@ def mem(id: int, time_us: int, live: int, peak: int = 0, max: int = wire.NONE) -
         max,
         1,
         wire.MEM_EXACT,
-        0,
+        waited_ms & 0xFFFF,
         128,
     )
 
@@ -231,6 +233,32 @@ def metric(id: int, time_us: int, name: str, value: int, sequence: int = 1) -> R
 def blackout(id: int, time_us: int, kind: int, length_us: int) -> Record:
     return record(
         wire.RECORD_BLACKOUT, id, time_us, wire.BODY_BLACKOUT, kind, 0, 0, length_us, 64, 640, 0, 0
+    )
+
+
+def breach(
+    id: int, time_us: int, cause: int, by: int, length_us: int, missing_us: int, count: int
+) -> Record:
+    return record(
+        wire.RECORD_BREACH,
+        id,
+        time_us,
+        wire.BODY_BREACH,
+        cause,
+        by,
+        0,
+        length_us,
+        missing_us,
+        count,
+        1_000,
+        10_000,
+    )
+
+
+def wakeups(id: int, time_us: int, *counts: int) -> Record:
+    filled = [count & 0xFFFF for count in (*counts, *[0] * wire.WAKEUP_BUCKETS)]
+    return record(
+        wire.RECORD_WAKEUPS, id, time_us, wire.BODY_WAKEUPS, *filled[: wire.WAKEUP_BUCKETS]
     )
 
 
@@ -319,7 +347,10 @@ def session(seconds: int = 4, boot_id: int = 0xB007) -> bytes:
             slice_(3, now - 300, 4_000 + second),
             metric(2, now - 200, "releases", second * 100, second),
             blackout(3, now - 100, wire.BLACKOUT_COLLECT, 750),
+            wakeups(2 + second % 2, now, 10 * second, second),
         ]
+        if second == 3:
+            records.append(breach(2, now - 50, wire.BLACKOUT_COLLECT, 3, 17_000, 1_600, 2))
         if second == 2:
             records += [
                 *text(3, now - 90, wire.TEXT_WHERE, "hog.py:4 in spin < hog.py:9 in main", 1),

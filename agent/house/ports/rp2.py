@@ -120,6 +120,11 @@ SUSPENDABLE = const(1 << 29)  # in a limit
 _TOO_DEEP = const(101)
 _AGENT_US = const(4)  # a word of what meter.py shares; word 0 is the last boundary's time
 
+# Words of what the stand-ins for the flash driver share; see rp2_flash.py.
+_FORGIVEN = const(39)
+_LEFT = const(41)
+_LAST_CALL = const(42)
+
 _handler = None
 _old_vector = 0
 _exception = None
@@ -195,6 +200,15 @@ def hold_files():
         _held = rp2_flash.install(uctypes.addressof(STATE), _TIMER + 4 * _NOW_WORD)
         modules.drop(rp2_flash)
     return None if _held else "no file system on the flash was found"
+
+
+# Us that a guest's last file calls held the board up in one slice, if they ended within `ms`.
+def written_us(ms):
+    if not _held or not _held[0][_LAST_CALL]:
+        return 0
+    own = _held[0]
+    ago = mem32[_TIMER + 4 * _NOW_WORD] - own[_LAST_CALL] & TICKS_MASK
+    return own[_FORGIVEN] - own[_LEFT] & TICKS_MASK if ago // 1000 <= ms else 0
 
 
 # Lets the file systems call the driver again.

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from guesthouse.analysis import board, cpu, faults, losses, memory, slices
+from guesthouse.analysis import board, breaches, cpu, faults, losses, memory, slices
 from guesthouse.analysis.guests import GUEST
 from guesthouse.analysis.load import Recorded, load
 from guesthouse.analysis.text import render
@@ -23,9 +23,10 @@ class Report:
     """The answers. ``data`` is JSON-ready: ``recording``, ``boots`` and ``notes``.
 
     A boot has ``run, boot_id, board, firmware, agent, from_us, to_us, wall_from_ns, wall_to_ns,
-    time, heap, blackouts, losses, link, guests, faults``; a guest ``name, instance, cpu_share,
-    cpu_peak_share, cpu_max, cpu_min, cpu_us, throttled_us, pressure, slices, memory`` and its
-    counters. Times are us, sizes bytes, shares fractions of one CPU; null is not known or not set.
+    time, heap, blackouts, losses, link, guests, faults, breaches``; a guest ``name, instance,
+    cpu_share, cpu_peak_share, cpu_max, cpu_min, cpu_us, throttled_us, pressure, slices, memory``
+    and its counters. Times are us, sizes bytes, shares fractions of one CPU; null is not known or
+    not set.
     """
 
     data: Mapping[str, Any]
@@ -51,10 +52,11 @@ def report(recorded: Recorded) -> Report:
     intervals = cpu.intervals(table("cpu"), table("cpu-quota"), instances).collect().lazy()
     shares = cpu.shares(intervals).collect().lazy()
     told = faults.events(table("state"), recorded.texts, instances)
-    guests, lines, time, heap, blackouts, lost, link, spans, texts = pl.collect_all(
+    guests, lines, missed, time, heap, blackouts, lost, link, spans, texts = pl.collect_all(
         [
             _guests(recorded, shares, intervals),
             faults.by_line(faults.faults(told)),
+            breaches.breaches(table("breach"), instances),
             board.time(table("time"), table("time-more")),
             board.heap(table("heap")),
             board.blackouts(table("blackout")),
@@ -79,6 +81,7 @@ def report(recorded: Recorded) -> Report:
                 "link": _one(link.filter(of_boot)),
                 "guests": [_guest(row) for row in guests.filter(of_boot).to_dicts()],
                 "faults": _rows(lines.filter(of_boot)),
+                "breaches": _rows(missed.filter(of_boot)),
             }
         )
     data = {"recording": _recording(recorded, boots), "boots": boots, "notes": []}

@@ -56,6 +56,7 @@ def _boot(boot: Data, boots: int) -> list[str]:
     ]
     lines += ["", *_cpu(boot["guests"]), "", *_slices(boot["guests"])]
     lines += ["", *_memory(boot["guests"]), "", *_faults(boot["faults"], boot["guests"])]
+    lines += _breaches(boot["breaches"])
     return [*lines, "", *_losses(boot["losses"], boot["link"])]
 
 
@@ -144,6 +145,21 @@ def _faults(faults: Sequence[Data], guests: Iterable[Data]) -> list[str]:
         if fault["what"]:
             lines.append(f"      {fault['what']}")
     return lines + counted
+
+
+def _breaches(breaches: Sequence[Data]) -> list[str]:
+    if not breaches:
+        return []
+    lines = ["", "Reservations that were missed"]
+    for one in breaches:
+        way = "no blackout in the way"
+        if one["cause"] != "none":
+            way = f"{one['cause']} of {fmt_us(one['length_max_us'])} at most"
+        lines.append(
+            f"  {one['guest']}: by {fmt_us(one['missing_max_us'])} at most, {way}; "
+            f"{one['count']:,} deadlines since boot"
+        )
+    return lines
 
 
 def _losses(losses: Data, link: Data | None) -> list[str]:

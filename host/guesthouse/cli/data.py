@@ -33,6 +33,10 @@ def guest_data(guest: InstanceModel) -> dict[str, Any]:
         "longest_slice_us": guest.longest_slice_us,
         "throttled_us": guest.throttled_us,
         "pressure": guest.pressure,
+        "pressure_10s": _share(guest.pressure_10s),
+        "pressure_60s": _share(guest.pressure_60s),
+        "wakeups": list(guest.wakeups),
+        "breaches": guest.breaches,
         "mem_live": guest.mem_live,
         "mem_peak": guest.mem_peak,
         "mem_max": guest.mem_max,
@@ -49,6 +53,10 @@ def guest_data(guest: InstanceModel) -> dict[str, Any]:
         "last_what": guest.last_what,
         "metrics": dict(guest.metrics),
     }
+
+
+def _share(share: float | None) -> float | None:
+    return None if share is None else round(share, 4)
 
 
 def board_data(model: BoardModel) -> dict[str, Any]:

@@ -145,11 +145,26 @@ def render_why(reply: Mapping[str, object]) -> str:
         if isinstance(values, Mapping) and values:
             pairs = [_figure(str(key), value) for key, value in _quota(values).items()]
             lines += _flow(section, [pair for pair in pairs if pair])
+    breach = reply.get("breach")
+    if isinstance(breach, Mapping):
+        lines.append(_labelled("reserved", _breach(breach)))
     logs = reply.get("logs")
     if isinstance(logs, Sequence) and not isinstance(logs, str) and logs:
         lines.append(_labelled("said last", clean(str(logs[0]))))
         lines += [_labelled("", clean(str(line))) for line in logs[1:]]
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _breach(breach: Mapping[str, object]) -> str:
+    """``3 deadlines missed, the last by 1.6 ms: collect of 17 ms, by hog.0``."""
+    count = _number(breach, "count") or 0
+    missed = f"{count} deadline{'' if count == 1 else 's'} missed"
+    cause = _text(breach, "cause")
+    length = fmt_us(_number(breach, "length_us"))
+    way = f"{cause} of {length}" if cause and cause != "none" else "no blackout"
+    by = _text(breach, "by")
+    whose = f", by {by}" if by else ""
+    return f"{missed}, of late by {fmt_us(_number(breach, 'missing_us'))}: {way}{whose}"
 
 
 def _quota(values: Mapping[object, object]) -> dict[object, object]:

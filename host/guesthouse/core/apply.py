@@ -6,7 +6,10 @@ from guesthouse.core import records as r
 from guesthouse.core import wire
 from guesthouse.core.model import BoardModel, Event, InstanceModel
 from guesthouse.core.names import FAULTS, reset_name
+from guesthouse.core.pressure import WINDOWS_S, Waits
 from guesthouse.core.texts import Text
+
+BREACH = "breach"  # the reason of an event that tells of a missed reservation
 
 # Summaries are a second apart, but an announcement may repeat a record between two of them; a
 # share of the CPU over a few milliseconds would be noise.
@@ -23,6 +26,7 @@ class Applier:
         self._cpu_base: dict[int, tuple[int, int]] = {}
         self._state_at: dict[int, int] = {}
         self._gone: dict[int, int] = {}  # removed guests and when
+        self._waits: dict[int, Waits] = {}
 
     def name(self, instance: int) -> str:
         """The instance's name, ``#7`` while no INSTANCE record has told it."""
@@ -40,6 +44,30 @@ class Applier:
             guest.last_fault = event.reason
             guest.last_where = event.where
             guest.last_what = event.what
+
+    def breach(self, record: r.Breach, time_us: int) -> Event:
+        """A missed reservation, as the event that tells of it."""
+        guest = self._guest(record.instance)
+        if guest is not None:
+            guest.breaches = record.count
+        state = guest.state if guest is not None else ""
+        by = f" by {self.name(record.by)}" if record.by >= wire.FIRST_GUEST else ""
+        return Event(
+            time_us,
+            record.instance,
+            self.name(record.instance),
+            state,
+            state,
+            BREACH,
+            what="" if record.cause == "none" else f"{record.cause}{by}",
+            numbers=(
+                record.missing_us,
+                record.length_us,
+                record.count,
+                record.min_us,
+                record.min_period_us,
+            ),
+        )
 
     def text(self, text: Text) -> None:
         """A text that is a property of the board or of an image."""
@@ -88,7 +116,15 @@ class Applier:
                 self._model.unclean_boots = record.unclean_boots
             case r.Heap() | r.Time() | r.TimeMore():
                 self._board(record)
-            case r.CpuQuota() | r.MemQuota() | r.Cpu() | r.Mem() | r.Counts() | r.Metric():
+            case (
+                r.CpuQuota()
+                | r.MemQuota()
+                | r.Cpu()
+                | r.Mem()
+                | r.Counts()
+                | r.Metric()
+                | r.Wakeups()
+            ):
                 guest = self._guest(record.instance)
                 if guest is not None:
                     self._of_guest(guest, record, time_us)
@@ -118,6 +154,7 @@ class Applier:
             self._model.instances.pop(instance, None)
             self._cpu_base.pop(instance, None)
             self._state_at.pop(instance, None)
+            self._waits.pop(instance, None)
         self._names[instance] = record.name
         if record.gone:
             self._gone[instance] = time_us
@@ -163,7 +200,7 @@ class Applier:
     def _of_guest(
         self,
         guest: InstanceModel,
-        record: r.CpuQuota | r.MemQuota | r.Cpu | r.Mem | r.Counts | r.Metric,
+        record: r.CpuQuota | r.MemQuota | r.Cpu | r.Mem | r.Counts | r.Metric | r.Wakeups,
         time_us: int,
     ) -> None:
         match record:
@@ -187,6 +224,9 @@ class Applier:
                 guest.mem_max = record.max
                 guest.mem_exact = record.exact
                 guest.garbage = record.garbage
+                waits = self._waits.setdefault(guest.id, Waits())
+                waits.add(time_us, record.waited_ms)
+                guest.pressure_10s, guest.pressure_60s = map(waits.pressure, WINDOWS_S)
             case r.Counts():
                 guest.overruns = record.overruns
                 guest.kills = record.kills
@@ -194,6 +234,11 @@ class Applier:
                 guest.failures = record.failures
                 guest.log_dropped = record.log_dropped
                 guest.longest_slice_us = record.longest_slice_us
+            case r.Wakeups():
+                guest.wakeups = tuple(
+                    total + (count - total) % 0x10000
+                    for total, count in zip(guest.wakeups, record.counts, strict=True)
+                )
             case r.Metric():
                 guest.metrics[record.name] = record.value
 

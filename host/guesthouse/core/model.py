@@ -17,6 +17,10 @@ class Event:
     first (``"hog.py:4 in spin < hog.py:9 in main"``), ``what`` the exception's type and message;
     both are empty when the event has none. ``numbers`` are the record's a to e, see
     wire.REASON_*.
+
+    A reservation that was missed is an event with the reason ``breach`` and no change of state;
+    ``what`` says what was in its way (``"collect by hog.0"``), and the numbers are the us missing,
+    the us of that blackout, the deadlines missed so far, and the reservation and its period in us.
     """
 
     time_us: int
@@ -72,6 +76,11 @@ class InstanceModel:
     throttled_us: int = 0
     slices: int = 0
     pressure: float = 0.0  # 0 to 1, over the last summary period
+    pressure_10s: float | None = None  # over the last 10 s, or as many as are known
+    pressure_60s: float | None = None
+    # Wake-ups since it was made that waited below 2**7 us, 2**8 us, ... and longer.
+    wakeups: tuple[int, ...] = (0,) * 12
+    breaches: int = 0  # deadlines of its reservation that were missed
     mem_live: int = 0
     mem_peak: int = 0
     mem_exact: bool = False
@@ -86,6 +95,18 @@ class InstanceModel:
     last_what: str = ""
     last_fault: str = ""  # the reason of the last overrun, kill or crash: survives the restart
     metrics: dict[str, int] = field(default_factory=dict)
+
+    def wakeup_below_us(self, percent: int) -> int | None:
+        """What ``percent`` of the wake-ups waited less than, to a power of two.
+
+        None where it has not woken yet, or where they waited longer than is told apart.
+        """
+        left = sum(self.wakeups) * percent / 100
+        for place, count in enumerate(self.wakeups[:-1]):
+            left -= count
+            if left <= 0 and any(self.wakeups):
+                return int(128 << place)
+        return None
 
     @property
     def cpu_max(self) -> float | None:

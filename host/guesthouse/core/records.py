@@ -136,6 +136,7 @@ class Mem(Record):
     max: int | None
     collections: int
     flags: int
+    waited_ms: int  # modulo 2**16
     garbage: int
 
     @property
@@ -222,6 +223,41 @@ class Blackout(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Breach(Record):
+    cause: str
+    by: int  # the instance that caused it; 0 and 1 are the board and the agent
+    length_us: int
+    missing_us: int
+    count: int
+    min_us: int
+    min_period_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wakeups(Record):
+    """Counts modulo 2**16, by how long a wake-up waited."""
+
+    below_128_us: int
+    below_256_us: int
+    below_512_us: int
+    below_1024_us: int
+    below_2048_us: int
+    below_4096_us: int
+    below_8192_us: int
+    below_16384_us: int
+    below_32768_us: int
+    below_65536_us: int
+    below_131072_us: int
+    longer: int
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """All of them, the shortest waits first."""
+        own = fields(self)[len(fields(Record)) :]
+        return tuple(getattr(self, one.name) for one in own)
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
     """One field of a body: name, reading, its place among the values that struct unpacks, and its
     byte offset in the record and struct code there."""
@@ -278,7 +314,7 @@ LAYOUTS: Mapping[int, Layout] = {
         State, wire.BODY_STATE, "state state reason plain plain plain plain plain plain"
     ),
     wire.RECORD_CPU: _layout(Cpu, wire.BODY_CPU, "time time plain share state reason"),
-    wire.RECORD_MEM: _layout(Mem, wire.BODY_MEM, "plain plain limit plain plain pad plain"),
+    wire.RECORD_MEM: _layout(Mem, wire.BODY_MEM, "plain plain limit plain plain plain plain"),
     wire.RECORD_COUNTS: _layout(Counts, wire.BODY_COUNTS, "plain " * 6),
     wire.RECORD_HEAP: _layout(Heap, wire.BODY_HEAP, "plain " * 6),
     wire.RECORD_TIME: _layout(Time, wire.BODY_TIME, "time time time"),
@@ -290,6 +326,10 @@ LAYOUTS: Mapping[int, Layout] = {
     wire.RECORD_BLACKOUT: _layout(
         Blackout, wire.BODY_BLACKOUT, "blackout pad pad plain plain plain pad pad"
     ),
+    wire.RECORD_BREACH: _layout(
+        Breach, wire.BODY_BREACH, "blackout plain pad plain plain plain plain plain"
+    ),
+    wire.RECORD_WAKEUPS: _layout(Wakeups, wire.BODY_WAKEUPS, "plain " * 12),
 }
 
 

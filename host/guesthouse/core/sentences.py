@@ -186,6 +186,17 @@ def _bad_image(event: Event) -> str:
     return f"{_verb(event, 'failed')}: its image is damaged{_what(event)}"
 
 
+def _breach(event: Event) -> str:
+    missing, length, count = (_number(event, index) for index in range(3))
+    least = f"{_us(event, 3)} in {_us(event, 4)}"
+    cause, _, by = event.what.partition(" by ")
+    way = _BLACKOUTS.get(cause, cause) or "no blackout"
+    told = f"{way} of {fmt_us(length)}" if length else way
+    whose = f" for {by}" if by else ""
+    times = f" ({_plural(count, 'deadline')} so far)" if count and count > 1 else ""
+    return f"missed its reservation of {least} by {fmt_us(missing)}: {told}{whose}{times}"
+
+
 def _unknown(event: Event) -> str:
     return f"{event.new}: {event.reason}{_what(event)}{_at(event)}"
 
@@ -193,6 +204,14 @@ def _unknown(event: Event) -> str:
 def _says(text: str) -> Callable[[Event], str]:
     return lambda event: text
 
+
+_BLACKOUTS = {
+    "collect": "a collection",
+    "load": "a step of a load",
+    "flash": "a write to the flash",
+    "command": "a command",
+    "stolen": "time that the machine gave to others",
+}
 
 _CLAUSES: dict[str, Callable[[Event], str]] = {
     "none": lambda event: event.new,
@@ -226,5 +245,6 @@ _CLAUSES: dict[str, Callable[[Event], str]] = {
     "woken": _says("woken"),
     "yielded": _says("yielded"),
     "safe-mode": _says("not started: the board came up without its guests"),
+    "breach": _breach,
     "unclean-boot": lambda event: f"started again{_what(event)}",
 }

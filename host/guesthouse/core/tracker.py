@@ -118,6 +118,8 @@ class Tracker:
                     updates += self._text(text, batch.time_us)
             elif isinstance(record, r.State):
                 updates += self._state(timed, record, batch.time_us, host_ns)
+            elif isinstance(record, r.Breach):
+                updates.append(self._keep(self._apply.breach(record, timed.time_us)))
             else:
                 self._apply(record, timed.time_us)
         for text in self._texts.flush(before_us=batch.time_us - TORN_US):

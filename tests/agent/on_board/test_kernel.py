@@ -4,7 +4,7 @@ import sys
 
 import micropython
 from board import Board
-from house import wire
+from house import meter, wire
 
 _TICKER = """
 import asyncio
@@ -1041,4 +1041,65 @@ def test_a_reserved_guest_gets_its_budget_in_every_period_beside_hogs():
     assert missed * 10 <= periods, (missed, periods)
     assert served <= 101 * 2000 + 3000, served
     assert served >= min(100 * 2000, _used([guest] + others)) // 3, (served, _used(others))
+    board.close()
+
+
+_WORKER = """\
+import asyncio, time
+async def main():
+    while True:
+        end = time.ticks_us() + 1000
+        while time.ticks_us() < end: pass
+        await asyncio.sleep(0)
+"""
+
+
+def _wakeups(instance):
+    return list(instance.meter)[meter.WAKEUPS : meter.WAKEUPS + wire.WAKEUP_BUCKETS]
+
+
+# A wake-up is the first slice after a wait, and is late by what ran in its way.
+def test_wakeups_are_counted_by_how_long_they_waited():
+    board = Board()
+    sleeper = board.guest("s", _TICKER)
+    board.run(300)
+    alone = _wakeups(sleeper)
+    assert 5 <= sum(alone) <= 61, alone
+    worker = board.guest("w", _WORKER)
+    board.run(300)
+    beside = [count - alone[i] for i, count in enumerate(_wakeups(sleeper))]
+    # more of them waited a good part of a ms than before
+    assert sum(beside) >= 5 and sum(beside[3:]) > sum(alone[3:]) * sum(beside) // sum(alone), (
+        alone,
+        beside,
+    )
+    assert sum(_wakeups(worker)) == 0
+    board.close()
+
+
+def test_a_reservation_that_a_load_breaks_is_told():
+    board = Board()
+    guest = board.guest("g", _WORKER, cpu_min_us=2000, cpu_min_period_us=20000)
+    board.run(100)
+    source = "import time\nend = time.ticks_us() + 100000\nwhile time.ticks_us() < end: pass\n"
+    told = []
+    put = board.kernel.telemetry.put
+
+    def record(ring, kind, owner, body, *values):
+        if kind == wire.RECORD_BREACH:
+            told.append((owner,) + values)
+        put(ring, kind, owner, body, *values)
+
+    board.kernel.telemetry.put = record
+    before = guest.reservation.breaches
+    other = board.guest("o", source + "async def main(): pass", load_max_us=1000000)
+    board.run(200)
+    assert guest.reservation.breaches >= before + 4, guest.reservation.breaches
+    # unless the machine was away for longer than the load
+    cause, by, _, length, missing, count, least, period = max(told, key=lambda one: one[5])[1:]
+    assert cause in (wire.BLACKOUT_LOAD, wire.BLACKOUT_STOLEN), told
+    assert cause == wire.BLACKOUT_STOLEN or (by == other.id and length > 20000), told
+    assert missing > 4000 and (least, period) == (2000, 20000), told
+    answer = board.commands.handle(wire.VERB_WHY, {"g": "g"})[1]
+    assert answer["breach"]["count"] >= 4, answer
     board.close()

@@ -94,6 +94,17 @@ class Burst:
     excused: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Breach:
+    """A missed deadline, as the agent found it."""
+
+    name: str
+    missing_us: int
+    kind: int
+    length_us: int
+    excused: bool
+
+
 @dataclass
 class Guest:
     spec: dict[str, Any]
@@ -216,6 +227,9 @@ class Port:
     def wait(self, ms: int) -> None:
         self.board.idle(ms)
 
+    def written_us(self, ms: int) -> int:
+        return 0
+
     def quiet(self) -> None: ...
 
     def feed(self) -> None: ...
@@ -259,10 +273,12 @@ class Board:
         self.summary_ms = summary_ms
         self.costs = costs or Costs()
         self.guests: list[Guest] = []
-        self.misses: list[tuple[str, int]] = []
+        self.late: list[tuple[str, int]] = []  # every budget that came late, and by how many us
+        self.misses: list[tuple[str, int]] = []  # those that no promise excuses
         self.blackouts: list[int] = []  # when they ended
         self.kills: list[int] = []
         self.suspensions = 0
+        self.breaches: list[Breach] = []
         self.calm = start_us  # when no reservation waited for the last time
         self.idle_us = 0
         self.fault: Exception | None = None
@@ -293,6 +309,21 @@ class Board:
     def collected(self, *said: Any) -> None: ...
 
     def gone(self, instance: Any) -> None: ...
+
+    def breached(self, instance: Any) -> None:
+        """As the summary has it, but for the telling."""
+        reservation = instance.reservation
+        dark = ticks_diff(reservation.dark_ms, reservation.began) >= 0
+        self.breaches.append(
+            Breach(
+                instance.name,
+                reservation.missing,
+                reservation.dark_kind if dark else 0,
+                reservation.dark_us if dark else 0,
+                self.excused(Time.us - ticks_diff(ticks_ms(), reservation.began) * 1000),
+            )
+        )
+        reservation.missing = 0
 
     def close_files(self, instance: Any) -> None:
         Time.us += self.costs.end_us
@@ -356,6 +387,7 @@ class Board:
         """Nothing runs, whatever was promised."""
         Time.us += us
         self.blackouts.append(Time.us)
+        self.kernel.schedule.blackout(wire.BLACKOUT_FLASH, us, wire.AGENT)
 
     def excused(self, since: int) -> bool:
         """Whether more happened than a promise counts with, while reservations waited."""
@@ -405,8 +437,10 @@ class Board:
             # what of the budget comes after the deadline
             over = -ticks_diff(instance.reservation.deadline, start // 1000 % (MASK + 1)) * 1000
             late = min(us, left) + start % 1000 + over
-            if late > self.grace(guest) and not self.excused(start):
-                self.misses.append((instance.name, late))
+            if late > self.grace(guest):
+                self.late.append((instance.name, late))
+                if not self.excused(start):
+                    self.misses.append((instance.name, late))
         if stopped:
             raise port.error
         return us
@@ -418,6 +452,7 @@ class Board:
             late = 1000 * ticks_diff(ticks_ms(), instance.reservation.deadline)
             if instance.condemned or late <= self.grace(instance.guest):
                 continue
+            self.late.append((instance.name, late))
             if not self.excused(now):
                 self.misses.append((instance.name, late))
 

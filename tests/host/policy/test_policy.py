@@ -421,3 +421,116 @@ def test_one_that_was_stopped_for_a_week_has_its_reservation_when_it_starts() ->
     board.run(200 * MS)
     served = sum(s.end - s.start for s in guest.slices if s.reserved and s.start > started)
     assert served >= 8 * 2_000, served
+
+
+# --- breaches ---
+
+
+@how_many
+def test_a_reservation_that_a_blackout_breaks_is_recorded(examples: int) -> None:
+    """With the blackout as its cause, and wherever a budget came late by more than a tick."""
+
+    def promise(mix: list[dict[str, Any]], blackouts: list[tuple[int, int]], start: int) -> None:
+        board = admitted([{**made, "load_us": 10} for made in mix], start)
+        board.run(50 * MS)
+        board.late.clear()
+        for after, us in blackouts:
+            board.run(after)
+            board.blackout(us)
+        board.run(250 * MS)
+        surely = {name for name, us in board.late if us >= 2 * MS}
+        assert surely <= {breach.name for breach in board.breaches}, (board.late, board.breaches)
+        for breach in board.breaches:
+            assert breach.missing_us > 0
+            assert (breach.kind or breach.excused) and breach.length_us in {
+                0,
+                10,
+                *(us for _, us in blackouts),
+            }, breach
+
+    blackouts = st.lists(st.tuples(st.integers(1, 50 * MS), st.integers(100, 60 * MS)), max_size=3)
+    holds(examples, promise, mixes, blackouts, starts)
+
+
+@how_many
+def test_no_breach_is_recorded_of_a_blackout_that_fits_into_the_slack(examples: int) -> None:
+    """One that admission would have taken for a section of the agent breaks nothing."""
+
+    def promise(mix: list[dict[str, Any]], us: int, after: int, start: int) -> None:
+        board = admitted([{**made, "load_us": 10} for made in mix], start)
+        figures = {**BOARD, **board.costs.figures()}
+        specs = [guest.spec for guest in board.guests]
+        while us and admission.missed(specs, {**figures, "section_us": figures["section_us"] + us}):
+            us //= 2
+        board.run(50 * MS + after)
+        board.breaches.clear()
+        board.blackout(us)
+        board.run(100 * MS)
+        assert not board.breaches, (us, board.breaches)
+
+    holds(examples, promise, mixes, st.integers(0, 60 * MS), st.integers(0, 20 * MS), starts)
+
+
+@how_many
+def test_no_breach_is_recorded_where_nothing_goes_dark(examples: int) -> None:
+    def promise(mix: list[dict[str, Any]], start: int) -> None:
+        board = admitted([{**made, "load_us": 10} for made in mix], start)
+        board.run(50 * MS)
+        board.breaches.clear()  # those of the loads
+        board.run(250 * MS)
+        assert not board.breaches
+
+    holds(examples, promise, mixes, starts)
+
+
+def reserved_beside_a_hog(costs: Costs | None = None, **spec: Any) -> tuple[Board, Guest]:
+    board = Board(costs=costs)
+    guest = board.add([Step(100)], cpu_min_us=1_000, cpu_min_period_us=10_000, **spec)
+    board.add([Step(1_000)])
+    board.run(100 * MS)
+    assert not board.breaches
+    return board, guest
+
+
+def test_a_breach_tells_what_was_in_the_way_and_for_how_long() -> None:
+    board, guest = reserved_beside_a_hog()
+    board.blackout(35 * MS)
+    board.run(100 * MS)
+    (breach,) = board.breaches
+    assert (breach.kind, breach.length_us) == (wire.BLACKOUT_FLASH, 35 * MS)
+    assert breach.name == guest.instance.name
+    # three or four deadlines, each with its whole budget but the first
+    assert 3 <= guest.instance.reservation.breaches <= 4
+    assert 2_000 < breach.missing_us <= 4_000
+
+
+def test_a_collection_after_a_kill_and_a_load_are_told_apart() -> None:
+    board, _guest = reserved_beside_a_hog(Costs(collect_us=30 * MS))
+    board.add([Step(100, 1), Step(50_000)])
+    board.run(100 * MS)
+    assert {breach.kind for breach in board.breaches} == {wire.BLACKOUT_COLLECT}
+    board, _guest = reserved_beside_a_hog()
+    board.add([Step(100)], load_us=40 * MS)
+    board.run(100 * MS)
+    assert {breach.kind for breach in board.breaches} == {wire.BLACKOUT_LOAD}
+
+
+def test_a_blackout_in_slack_is_no_breach() -> None:
+    board = Board()
+    guest = board.add([Step(100)], cpu_min_us=1_000, cpu_min_period_us=50_000, weight=1)
+    board.add([Step(1_000)], weight=10_000)
+    board.run(110 * MS)  # this period's budget has been had
+    assert guest.instance.reservation.left <= 0
+    board.blackout(20 * MS)
+    board.run(200 * MS)
+    assert not board.breaches
+
+
+def test_a_sleeper_that_a_blackout_keeps_from_waking_is_recorded() -> None:
+    """Its period begins when its time has come, not when the agent can see it."""
+    board = Board()
+    board.add([Step(900, 20)], cpu_min_us=1_000, cpu_min_period_us=10_000)
+    board.run(90 * MS)
+    board.blackout(40 * MS)
+    board.run(100 * MS)
+    assert [breach.kind for breach in board.breaches] == [wire.BLACKOUT_FLASH]
