@@ -8,7 +8,7 @@ flash, and nothing is timed by this machine's clock.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from guesthouse.bench.dispatch import (
@@ -24,6 +24,7 @@ from guesthouse.bench.dispatch import (
 from guesthouse.board import picosim
 from guesthouse.board.firmware import Firmware
 from guesthouse.core.errors import ExitCode, GuesthouseError
+from guesthouse.guests.image import Image
 from guesthouse.install.filesystem import flash_image
 from guesthouse.install.guests import files_of
 from guesthouse.install.package import Package, build_package
@@ -51,14 +52,16 @@ def measure(firmware: Firmware, seconds: float, progress: Progress) -> Dispatch:
     assert target is not None  # the emulator has refused other firmware
     package = build_package(target)
     progress(f"plain asyncio; then {len(BY_TASKS)} boards, about two minutes each")
-    with picosim.private_board(firmware=firmware) as board, Repl(_port(board)) as repl:
+    with picosim.private_board(firmware=firmware) as board, Repl(port_of(board)) as repl:
         theirs = float(repl.run(_other(f"in_asyncio(0, {GUESTS}, {source(1)!r})"), _OTHER_S))
         bare = float(repl.run(_other("in_generators(0)"), _OTHER_S))
     progress(f"plain asyncio {theirs:.1f} us, a bare generator {bare:.1f} us")
     found = None
     by_tasks = []
     for guests, tasks in BY_TASKS:
-        with _board(firmware, package, guests, tasks) as client:
+        memory = _MEMORY_KB // guests
+        images = [image(number, guests, tasks, memory, autostart=True) for number in range(guests)]
+        with board_with(firmware, package, images) as client:
             us = _slice_us(client, guests, seconds)
             progress(f"{guests} guests of {tasks}: {us:.1f} us")
             by_tasks.append(ByTasks(guests, tasks, us))
@@ -75,15 +78,15 @@ def _other(call: str) -> str:
 
 
 @contextlib.contextmanager
-def _board(firmware: Firmware, package: Package, guests: int, tasks: int) -> Iterator[Client]:
-    """A board that has booted with so many guests."""
-    memory = _MEMORY_KB // guests
-    images = [image(number, guests, tasks, memory, autostart=True) for number in range(guests)]
+def board_with(
+    firmware: Firmware, package: Package, images: Sequence[Image]
+) -> Iterator[Client]:
+    """A board that has booted with these guests in its flash; greeted, with a summary."""
     files = [*package.everything(), *files_of(images)]
     flash = flash_image(firmware, files, picosim.FLASH_SIZE)
     with (
         picosim.private_board(firmware=firmware, flash=flash) as board,
-        Client(open_serial(_port(board))) as client,
+        Client(open_serial(port_of(board))) as client,
     ):
         client.wait_for_agent(_BOOT_S)
         client.hello()
@@ -113,5 +116,6 @@ def _slice_us(client: Client, guests: int, seconds: float) -> float:
     return cost_of_slice(account(client.model, before, 0, {}))
 
 
-def _port(board: picosim.SimBoard) -> PortSpec:
+def port_of(board: picosim.SimBoard) -> PortSpec:
+    """The port of a board of one's own."""
     return replace(resolve(PICO_SIM, sims=()), url=board.path)

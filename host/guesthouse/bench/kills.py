@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from guesthouse.bench.measuring import Progress, guest, program, quantile
@@ -92,29 +92,46 @@ def images(memory: int) -> list[Image]:
     ]
 
 
-def measure(client: Client, kind: str, count: int, progress: Progress) -> Kill:
-    """Start the guest of a kind that is on the board again and again until it was killed so often.
+@dataclass(slots=True)
+class _Tally:
+    past_us: list[int] = field(default_factory=list)
+    stayed: int = 0
+    otherwise: int = 0
 
-    Each is started by the host as soon as the one before has ended.
-    """
-    past_us: list[int] = []
-    stayed = otherwise = 0
-    name = f"{kind}.0"
-    for number in range(2 * count):
-        if len(past_us) + stayed == count:
-            break
-        if number % 50 == 0:
-            progress(f"kills: {kind}, {number} of {count}")
+    def count(self, client: Client, name: str) -> None:
+        """One life more."""
         end = _life(client, name)
-        if end is None or end.reason != "overrun":
-            if end is None or end.reason == "escalated":
-                stayed += 1
-                client.command(wire.VERB_KILL, {"g": name})
-            else:
-                otherwise += 1
+        if end is None or end.reason == "escalated":
+            self.stayed += 1
+            client.command(wire.VERB_KILL, {"g": name})
+        elif end.reason == "overrun":
+            self.past_us.append(end.numbers[0] - end.numbers[1])
         else:
-            past_us.append(end.numbers[0] - end.numbers[1])
-    return Kill.of(kind, past_us, stayed, otherwise)
+            self.otherwise += 1
+
+
+def measure(
+    client: Client, count: int, progress: Progress, until: float = float("inf")
+) -> list[Kill]:
+    """Start the guests of all kinds that are on the board, in turn, until each was killed so often.
+
+    Each is started by the host as soon as the one before has ended. Where the host's monotonic
+    clock is past ``until``, there are fewer, but one of each.
+    """
+    tallies = {kind: _Tally() for kind in KINDS}
+    for number in range(2 * count):
+        if number and time.monotonic() > until:
+            break
+        done = min(len(one.past_us) + one.stayed for one in tallies.values())
+        if number % max(1, count // 5) == 0:
+            progress(f"kills: {done} of {count} of each kind")
+        for kind, tally in tallies.items():
+            if len(tally.past_us) + tally.stayed < count:
+                tally.count(client, f"{kind}.0")
+    return [
+        Kill.of(kind, tally.past_us, tally.stayed, tally.otherwise)
+        for kind, tally in tallies.items()
+    ]
 
 
 def _life(client: Client, name: str) -> Event | None:

@@ -44,7 +44,7 @@ QUICK = Scale(windows=1, kills=10, releases=100)
 
 _LOOP = Loop(period_us=10_000, work_us=300, least=(1_000, 10_000), slice_max_us=3_000)
 _SLICE_MAX_US = 3_000
-_HOG_US = 2_000
+_HOG_US = 1_000
 _TINY_TASKS = 50
 _MEMORY_KB = 64
 _SHORT = (1_000, 10_000)
@@ -110,15 +110,12 @@ def measure(
     The board has its former oversubscription and no guests afterwards, whatever happens.
     """
     mixes = shares.mixes(_SHORT, _LONG, crowd=True)
-    found_kills: list[Kill] = []
     found_wakeups: list[Wakeup] = []
     found_shares: list[Share] = []
     before = Snapshot.of(client.model, 0)
     with oversubscribed(client, max(mix.limits for mix in mixes), warn):
         with _installed(client, kills.images(_MEMORY_KB), progress):
-            found_kills += [
-                kills.measure(client, kind, scale.kills, progress) for kind in kills.KINDS
-            ]
+            found_kills = kills.measure(client, scale.kills, progress)
         hogs = shares.images(
             work_us=_HOG_US,
             slice_max=_SLICE_MAX_US,

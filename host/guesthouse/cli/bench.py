@@ -105,12 +105,16 @@ def _dispatch(args: argparse.Namespace) -> None:
 
 
 def _quotas(args: argparse.Namespace) -> None:
-    from guesthouse.bench import quotas
+    from guesthouse.bench import quotas, quotas_emulated
     from guesthouse.cli.bench_tables import quotas_words
 
-    scale = quotas.QUICK if args.quick else quotas.FULL
-    with _board(args) as (client, micropython):
-        result = quotas.measure(client, micropython, scale, _progress(args), _telling(args))
+    if _is_emulated(args):
+        scale = quotas_emulated.QUICK if args.quick else quotas_emulated.FULL
+        result = quotas_emulated.measure(_firmware(args), scale, _telling(args))
+    else:
+        scale = quotas.QUICK if args.quick else quotas.FULL
+        with _board(args) as (client, micropython):
+            result = quotas.measure(client, micropython, scale, _progress(args), _telling(args))
     if args.json:
         print_json(result.to_json_dict())
     else:
