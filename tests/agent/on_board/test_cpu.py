@@ -197,3 +197,15 @@ def test_a_slice_without_a_limit_is_charged_to_none():
     shared[meter.HIGH] = meter.NO_BLOCKS_MAX
     assert not meter.charge(words, shared, array("i", [0]), 500)
     assert limit.left == -1, limit.left
+
+
+# Else the time that a guest waits with a full bucket would pay for its next slice.
+def test_a_bucket_that_is_full_does_not_fill_while_its_guest_waits():
+    words = array("i", [0] * meter.WORDS)
+    limit = Limit(1000, 10, ticks_add(ticks_ms(), -200), words)
+    words[meter.WEIGHT] = 100
+    words[meter.BLOCKS_MAX] = meter.NO_BLOCKS_MAX
+    shared = array("i", [0] * meter.SHARED)
+    shared[meter.HIGH] = meter.NO_BLOCKS_MAX
+    assert meter.charge(words, shared, array("i", [0]), 3000)
+    assert limit.left == -2000, limit.left
