@@ -79,6 +79,7 @@ def begin(kernel, commands, past):
     commands.store.sweep()
     for name in commands.store.installed():
         port.feed()
+        kernel.tidy()  # each leaves some kB of garbage
         try:
             instance = commands.install(name)
         except BadImage as error:

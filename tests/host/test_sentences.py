@@ -235,3 +235,19 @@ def test_an_event_from_before_the_guest_was_announced_gets_its_name_later() -> N
     assert name_of(entry, model) == "hog.0"
     later = story.tell(event("killed", "kill", name="old.0"))
     assert later is not None and name_of(later, model) == "old.0"
+
+
+@pytest.mark.parametrize(
+    ("what", "length_us", "count", "told_as"),
+    [
+        ("collect by hog.0", 17_000, 2, "a collection of 17 ms for hog.0 (2 deadlines so far)"),
+        ("flash", 46_000, 1, "a write to the flash of 46 ms"),
+        ("", 0, 1, "no blackout"),
+    ],
+)
+def test_a_missed_reservation_says_by_how_much_and_what_was_in_the_way(
+    what: str, length_us: int, count: int, told_as: str
+) -> None:
+    missed = event("ready", "breach", 1_600, length_us, count, 1_000, 10_000, what=what)
+    expected = f"hog.0 missed its reservation of 1 ms in 10 ms by 1.6 ms: {told_as}"
+    assert sentence(missed) == expected

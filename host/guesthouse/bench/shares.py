@@ -90,13 +90,18 @@ class Share:
 def mixes(short: tuple[int, int], long: tuple[int, int], crowd: bool) -> list[Mix]:
     """What is measured. ``short`` and ``long`` are reservations that the board admits here.
 
-    With ``crowd`` there are neighbours that do not always have work: sleepers that all wake at
-    once, one that floods its log, one that crashes.
+    With ``crowd`` more guests run together, and there are neighbours that do not always have work:
+    sleepers that all wake at once, one that floods its log, one that crashes.
     """
     found = [
         Mix(
             "weights",
-            tuple(Part(f"hog{i}", weight=weight) for i, weight in enumerate((50, 100, 200, 400))),
+            (
+                Part("hog0", weight=50),
+                Part("hog1"),
+                Part("hog2", weight=200),
+                Part("tiny0", weight=400),
+            ),
         ),
         Mix(
             "limits",
@@ -116,22 +121,35 @@ def mixes(short: tuple[int, int], long: tuple[int, int], crowd: bool) -> list[Mi
                 Part("hog2", weight=10_000),
             ),
         ),
-        Mix(
-            "4x",
-            (
-                Part("hog0", most=1.0),
-                Part("hog1", most=1.0, weight=200),
-                Part("hog2", most=0.8, weight=50),
-                Part("hog3", most=0.5, least=long),
-                Part("tiny0", most=0.4, weight=400),
-                Part("tiny1", most=0.2, weight=1_000),
-                Part("tiny2", most=0.05),
-                Part("tiny3", most=0.05, weight=10_000),
-            ),
-        ),
     ]
-    if crowd:
+    if not crowd:
         found.append(
+            Mix(
+                "4x",
+                (
+                    Part("hog0", most=1.0),
+                    Part("hog1", most=1.0, weight=200),
+                    Part("hog2", most=1.0, least=long, weight=50),
+                    Part("tiny0", most=0.9, weight=400),
+                    Part("tiny1", most=0.1, weight=10_000),
+                ),
+            )
+        )
+    else:
+        found += [
+            Mix(
+                "4x",
+                (
+                    Part("hog0", most=1.0),
+                    Part("hog1", most=1.0, weight=200),
+                    Part("hog2", most=0.8, weight=50),
+                    Part("hog3", most=0.5, least=long),
+                    Part("tiny0", most=0.4, weight=400),
+                    Part("tiny1", most=0.2, weight=1_000),
+                    Part("tiny2", most=0.05),
+                    Part("tiny3", most=0.05, weight=10_000),
+                ),
+            ),
             Mix(
                 "neighbours",
                 (
@@ -143,8 +161,8 @@ def mixes(short: tuple[int, int], long: tuple[int, int], crowd: bool) -> list[Mi
                     Part("chatter", measured=False),
                     Part("crasher", measured=False),
                 ),
-            )
-        )
+            ),
+        ]
     return found
 
 
@@ -153,10 +171,10 @@ def images(
 ) -> list[Image]:
     """The guests of all mixes: hogs that take ``work_us`` at a time, tiny ones with many tasks."""
     made = []
-    for i in range(4):
+    for i in range(4 if crowd else 3):
         source = program("hog", WORK_US=work_us)
         made.append(guest(f"hog{i}", source, memory=memory, slice_max=slice_max))
-    for i in range(4):
+    for i in range(4 if crowd else 2):
         source = program("hog", WORK_US=work_us // 20, TASKS=tiny_tasks)
         made.append(guest(f"tiny{i}", source, memory=memory, slice_max=slice_max))
     if crowd:

@@ -17,7 +17,7 @@ from guesthouse.link.client import Client
 BLOCK_US = 50_000  # what the hog takes at a time under plain asyncio
 LOOP = "loop10"
 BLOCKER = "blocker"
-HOGS = ("hog0", "hog1", "hog2", "hog3")
+HOGS = ("hog0", "hog1", "hog2")
 _PATIENCE_S = 30.0  # of a real board, beside the time of the releases
 _FIELDS = ("releases", "missed", "p50_us", "p99_us", "max_us")
 

@@ -102,12 +102,16 @@ def _cpu(guest: InstanceModel) -> Line:
     if guest.cpu_min_us is not None and guest.cpu_min_period_us:
         every = fmt_us(guest.cpu_min_period_us)
         parts.append([(f"reserved {fmt_us(guest.cpu_min_us)} every {every}", Mood.PLAIN)])
+    if guest.breaches:
+        parts.append([(f"missed {_plural(guest.breaches, 'deadline')}", Mood.WARN)])
     if guest.weight != 100:
         parts.append([(f"weight {guest.weight}", Mood.PLAIN)])
     if guest.throttled_us:
         parts.append([(f"throttled {fmt_us(guest.throttled_us)}", Mood.WARN)])
     if guest.pressure >= 0.005:
-        parts.append([(f"pressure {fmt_share(guest.pressure)}", Mood.PLAIN)])
+        longer = [one for one in (guest.pressure_10s, guest.pressure_60s) if one is not None]
+        shares = " / ".join(fmt_share(one) for one in (guest.pressure, *longer))
+        parts.append([(f"pressure {shares}", Mood.PLAIN)])
     return _parts(parts)
 
 
