@@ -112,6 +112,7 @@ class Limit:
 # whole ms of the counter, so one that was late by less than that is not seen.
 class Reservation:
     # Of no use to an instance without a reservation, and in the class they take no room there.
+    kept = False  # what is left of this budget is promised to nobody: see eligible()
     granted = False  # it was found to have budget: its next slice is served from that
     missing = 0  # us that the last roll found missing
     breaches = 0  # deadlines missed so far
@@ -147,6 +148,12 @@ class Reservation:
             least = self.min_us
             periods = late // self.period_ms
             left = self.words[_MIN_LEFT]
+            if self.kept:
+                self.kept = False
+                self.deadline = ticks_add(self.deadline, self.period_ms)
+                self.words[_MIN_LEFT] = min(least, left + least)
+                self.roll(now, used)
+                return
             if not self.idle:
                 self.judge(left, late, periods, used)
             self.deadline = ticks_add(self.deadline, (periods + 1) * self.period_ms)
@@ -175,7 +182,7 @@ class Reservation:
     # deadline was missing then.
     def rest(self, now, used):
         self.idle = True
-        if self.granted and used:
+        if self.granted and used and not self.kept:
             late = ticks_diff(now, self.deadline)
             if late > 0:
                 self.breach(min(used, late * 1000), 1)
@@ -194,8 +201,8 @@ class Reservation:
     #
     # One that had none comes with what is left of its budget, unless that were more than its share
     # of the time until the deadline: then a period begins. It ends one ms later, because a part
-    # of this ms has passed. `woke` is when it had work again; where the agent sees that late, less
-    # of that time may be left than there is of the budget.
+    # of this ms has passed. What it keeps may come late, because less than a period is left for it.
+    # `woke` is when it had work again, which the agent may see late.
     def eligible(self, now, used=0, woke=None):
         least = self.min_us
         if least == 0:
@@ -204,15 +211,14 @@ class Reservation:
             if woke is None:
                 woke = now
             self.roll(woke)
-            left = self.words[_MIN_LEFT]
-            if left > _part(least, self.period_ms, ticks_diff(self.deadline, woke)):
+            if self.words[_MIN_LEFT] > _part(
+                least, self.period_ms, ticks_diff(self.deadline, woke)
+            ):
                 self.deadline = ticks_add(woke, self.period_ms + 1)
                 self.words[_MIN_LEFT] = least
-            elif ticks_diff(now, self.deadline) >= 0:
-                self.roll(self.deadline)  # what was left of a budget is promised to nobody
-            elif left > _part(least, self.period_ms, ticks_diff(self.deadline, now) - 1):
-                self.deadline = ticks_add(now, self.period_ms + 1)
-                self.words[_MIN_LEFT] = least
+                self.kept = False
+            else:
+                self.kept = True
             self.idle = False
         self.roll(now, used)
         self.granted = self.words[_MIN_LEFT] > 0

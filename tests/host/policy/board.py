@@ -361,10 +361,10 @@ class Board:
         reservation = guest.instance.reservation
         eligible = reservation.eligible
 
-        def told(now: int) -> bool:
-            woke, before = reservation.idle, reservation.deadline
-            served: bool = eligible(now)
-            if woke and reservation.deadline == before:
+        def told(now: int, used: int = 0, woke: int | None = None) -> bool:
+            idle, before = reservation.idle, reservation.deadline
+            served: bool = eligible(now, used, woke)
+            if idle and reservation.deadline == before:
                 guest.kept = before
             return served
 
