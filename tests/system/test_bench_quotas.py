@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from guesthouse.bench import kills, quotas, shares
+from guesthouse.bench import kills, quotas, quotas_emulated, shares
+from guesthouse.board.firmware import Firmware
 from guesthouse.board.micropython import MicroPython, find_or_provide
 from guesthouse.board.sim import private_board
 from guesthouse.core.errors import ExitCode, GuesthouseError
@@ -119,3 +120,11 @@ def test_the_board_is_as_it_was_whatever_ends_the_bench(
 def test_options_of_the_other_bench_are_refused(tmp_path: Any) -> None:
     for arguments in (("quotas", "--rounds", "1"), ("dispatch", "--quick")):
         assert bench(tmp_path, *arguments).returncode == ExitCode.USAGE
+
+
+@pytest.mark.soak
+def test_it_runs_on_emulated_picos_as_well(firmware: Firmware) -> None:
+    found = quotas_emulated.measure(firmware, quotas_emulated.QUICK, print).to_json_dict()
+    assert len({row["mix"] for row in found["shares"]}) >= 4
+    assert {row["kind"] for row in found["kills"]} == set(kills.KINDS)
+    assert {row["setup"] for row in found["wakeups"]} == {"alone", "hogs", "asyncio-hogs"}

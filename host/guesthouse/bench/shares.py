@@ -17,6 +17,7 @@ from guesthouse.measure.account import Snapshot
 
 PERIOD_US = 100_000  # of every limit
 PERIODS = 10  # of a window; its slices are a hundredth of it at most
+_SUMMARY_S = 30.0  # they come once a second; an emulator that shares its machine takes minutes
 _START_S = 20.0  # of the board's time, for all guests of a mix to run
 _TRIES = 6  # windows for each that is wanted
 
@@ -236,7 +237,7 @@ def _windows(client: Client, mix: Mix, wanted: int, progress: Progress) -> list[
         before = Snapshot.of(client.model, 0)
         fine = _works(client.model, mix)
         while (client.model.elapsed_us - before.elapsed_us) < 0.99 * PERIODS * PERIOD_US:
-            client.wait_for_summary()
+            client.wait_for_summary(timeout=_SUMMARY_S)
         window = _window(mix, before, client.model) if fine else None
         if window is not None:
             found.append(window)
@@ -252,12 +253,12 @@ def _windows(client: Client, mix: Mix, wanted: int, progress: Progress) -> list[
 
 def _await_all(client: Client, mix: Mix) -> int:
     """Until every measured guest has run; the board's time then."""
-    client.wait_for_summary()
+    client.wait_for_summary(timeout=_SUMMARY_S)
     began = client.model.elapsed_us
     while not _works(client.model, mix):
         if client.model.elapsed_us - began > _START_S * 1e6:
             raise GuesthouseError(f"the guests of the mix {mix.name} do not run")
-        client.wait_for_summary()
+        client.wait_for_summary(timeout=_SUMMARY_S)
     return client.model.elapsed_us
 
 
