@@ -801,10 +801,10 @@ def main():
             kills += 1
             del board.transitions[:]
             kernel.lifecycle.start(guest, wire.REASON_START)
-            guest.slice_max_us = 5000
+            guest.limit_us = 5000
             while guest.loading is not None:
                 kernel.step()
-        guest.slice_max_us = random.randrange(1, 60)
+        guest.limit_us = random.randrange(1, 60)
         kernel.step()
     assert kills > 200, kills
     assert kernel.faults == 0
