@@ -12,7 +12,7 @@ from .collector import GuestCollector
 from .commands import Commands
 from .frames import open_table
 from .hooks import Hooks
-from .image import Store
+from .image import Store, exists
 from .kernel import Kernel
 from .link import Link
 from .summary import Summary
@@ -20,6 +20,9 @@ from .telemetry import Telemetry
 from .wire import AGENT, FIRST_GUEST
 
 VERSION = "0.1.0"
+
+# Whoever makes this file gets estimates of memory, as on a firmware whose heap cannot be read.
+ESTIMATE = "/estimate.on"
 
 # The agent is given this long between two looks at its line before it counts as hung. Nothing it
 # does takes half of it.
@@ -44,7 +47,7 @@ def firmware():
 def assemble(port, heap_port, root, name):
     gc.collect()
     gc.disable()
-    table = open_table(heap_port)
+    table = open_table(heap_port, force_fallback=exists(root + ESTIMATE))
     if not table.exact:
         gc.enable()  # the estimate has no use for planned collections
     tests = mechanisms(port, table)
@@ -55,7 +58,7 @@ def assemble(port, heap_port, root, name):
     telemetry = Telemetry(port, Clock(port.ticks_us), boot_id)
     hooks = Hooks(current, telemetry, root)
     kernel = Kernel(port, telemetry.clock, table, telemetry, hooks, current)
-    kernel.capacity = len(table.counts) - FIRST_GUEST
+    kernel.capacity = kernel.strays - FIRST_GUEST
     identity = [
         (wire.TEXT_BOARD, name),
         (wire.TEXT_FIRMWARE, firmware()),
@@ -74,8 +77,7 @@ def assemble(port, heap_port, root, name):
     kernel.link = Link(kernel, commands)
     loop.install(current, kernel.lifecycle.report)
     hooks.install()
-    collector = GuestCollector(table, kernel.running_owner)
-    sys.modules["gc"] = collector  # type: ignore[assignment]
+    sys.modules["gc"] = GuestCollector(kernel)  # type: ignore[assignment]
     port.open_serial()
     return kernel, commands
 

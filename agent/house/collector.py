@@ -8,23 +8,24 @@
 
 
 # Stands in sys.modules["gc"], after the agent itself has imported the real one.
-# `owner` is a function that tells who runs now.
 class GuestCollector:
-    def __init__(self, table, owner):
-        self._table = table
-        self._owner = owner
+    def __init__(self, kernel):
+        self._kernel = kernel
 
     def collect(self):
-        before = self._table.counts[0]
-        self._table.collect(self._owner())
-        return before - self._table.counts[0]  # blocks, as near as can be to what gc tells
+        table = self._kernel.table
+        before = table.counts[0]
+        table.collect(self._kernel.running_owner())
+        return before - table.counts[0]  # blocks, as near as can be to what gc tells
 
     # What the guest itself holds, not what all others do.
     def mem_alloc(self):
-        return self._table.sync(self._owner()) * self._table.block
+        table = self._kernel.table
+        return table.sync(self._kernel.running_owner()) * table.block
 
     def mem_free(self):
-        return self._table.free_blocks * self._table.block
+        table = self._kernel.table
+        return table.free_blocks * table.block
 
     def enable(self):
         pass

@@ -97,6 +97,7 @@ class Commands:
             wire.VERB_ABORT: self.abort,
             wire.VERB_PING: self.ping,
             wire.VERB_JOURNAL: self.journal,
+            wire.VERB_INSPECT: self.inspect,
         }
 
     # Carries out a command; returns (status, answer).
@@ -339,6 +340,15 @@ class Commands:
             return journal.page(self.kernel.hooks.root, body.get("from", 0), _name)
         finally:
             modules.drop(journal)
+
+    def inspect(self, body):
+        instance = self.instance(body)
+        from . import inspect
+
+        try:
+            return inspect.inspect(self.kernel, instance, bool(body.get("collect")))
+        finally:
+            modules.drop(inspect)
 
     # --- deploy ---
 

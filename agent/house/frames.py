@@ -65,7 +65,7 @@ class Layout:
 #                   Allocates nothing.
 #   cap(blocks)     keeps the highest `blocks` of the heap for the agent, as far as they
 #                   are free, until uncap(). Both allocate nothing.
-#   forget(owner)   hands what is left of an ended guest to the agent; returns the blocks
+#   forget(owner, heir)  hands what is left of an ended guest to another; returns the blocks
 #   largest_free()  blocks in the longest run of free ones
 #   owner_of(thing) who is charged for the object
 class FrameTable:
@@ -75,6 +75,7 @@ class FrameTable:
         if not AGENT < owners <= OWNERS:
             raise ValueError("an owner has 4 bits")
         self.reason = ""
+        self.checked = (0, 0)  # bytes of all owners and of the heap, at the last check
         self.layout = layout
         self.block = layout.block
         self.total = 4 * layout.length
@@ -120,6 +121,7 @@ class FrameTable:
         blocks = 0
         for index in range(1, len(counts)):
             blocks += counts[index]
+        self.checked = (blocks * self.block, used)
         if blocks == counts[0] and blocks * self.block == used:
             return True
         self.exact = False
@@ -147,7 +149,7 @@ class FrameTable:
     def uncap(self):
         raise NotImplementedError
 
-    def forget(self, owner):
+    def forget(self, owner, heir=AGENT):
         raise NotImplementedError
 
     def largest_free(self):

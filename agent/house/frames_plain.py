@@ -122,7 +122,7 @@ class Table(FrameTable):
             word[index] = length & 255
             length >>= 8
 
-    def forget(self, owner):
+    def forget(self, owner, heir=AGENT):
         blocks = self.counts[owner]
         owners = self._owners
         left = blocks
@@ -130,14 +130,14 @@ class Table(FrameTable):
         while left:
             pairs = owners[place]
             if pairs & 15 == owner:
-                pairs = pairs & 240 | AGENT
+                pairs = pairs & 240 | heir
                 left -= 1
             if pairs >> 4 == owner:
-                pairs = pairs & 15 | AGENT << 4
+                pairs = pairs & 15 | heir << 4
                 left -= 1
             owners[place] = pairs
             place += 1
-        self.counts[AGENT] += blocks
+        self.counts[heir] += blocks
         self.counts[owner] = 0
         self.allocated[owner] = 0
         return blocks

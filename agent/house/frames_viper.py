@@ -216,9 +216,9 @@ class Table(FrameTable):
         word = ptr32(int(context[_LENGTH_WORD]) | (int(context[_LENGTH_WORD + 1]) << 32))
         word[0] = context[_LENGTH]
 
-    def forget(self, owner):
+    def forget(self, owner, heir=AGENT):
         blocks = self.counts[owner]
-        self._hand_over(owner, AGENT)
+        self._hand_over(owner, heir)
         self.allocated[owner] = 0
         return blocks
 

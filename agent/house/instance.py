@@ -76,6 +76,7 @@ class Instance:
         self.throttled_since = 0
         self.announce = False
         self.load_us = 0  # CPU time of this load
+        self.left = 0  # blocks that its last run left; some of them a pointer may keep for a while
         self.condemned = wire.REASON_NONE  # why the next slice is to be the last
         self.stopping = None  # when a stop that was asked for becomes a kill, in ms
         self.verdict = (0, 0)  # the numbers that go with it
@@ -122,11 +123,27 @@ class Instance:
             least, (spec["cpu_min_period_us"] or spec["cpu_period_us"]) // 1000, now
         )
         self.be_careful()
-        self.mem_max = limit = spec["mem_max"]
+        self.mem_max = spec["mem_max"]
+        self.min_blocks = -(-(spec["mem_min"] or 0) // self.block)
         words = self.meter
-        words[meter.BLOCKS_MAX] = meter.NO_BLOCKS_MAX if limit is None else limit // self.block
+        self.watch_memory(None)
         words[meter.WEIGHT] = spec["weight"]
         words[meter.RESERVES] = 1 if least else 0
+
+    # Sets how many blocks it may hold until somebody looks: its soft limit, or its hard one once
+    # it is above the soft one. There its garbage is collected at half of what is left, and so on.
+    def watch_memory(self, held):
+        spec = self.spec
+        block = self.block
+        limit = spec["mem_max"]
+        high = spec["mem_high"]
+        most = meter.NO_BLOCKS_MAX if limit is None else limit // block
+        self.warned = held is not None
+        if held is not None:
+            most = min(most, held + max(1, (min(most, 2 * held) - held) // 2))
+        elif high is not None:
+            most = min(most, high // block)
+        self.meter[meter.BLOCKS_MAX] = most
 
     @property
     def slices(self):

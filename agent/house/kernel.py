@@ -15,7 +15,7 @@ from time import ticks_add, ticks_diff, ticks_ms
 import micropython
 from micropython import const
 
-from . import loop, meter, modules, wire
+from . import loop, memory, meter, modules, wire
 from .billing import Billing
 from .clock import TICKS_MASK
 from .instance import Instance
@@ -28,6 +28,7 @@ _SERVICE_MS = const(10)  # between two looks at the line while guests keep the b
 _SENDING_MS = const(5)  # the same while the line has not taken all that there is
 _TEND_MS = const(20)  # between two looks at what is due by the clock
 _IDLE_MS = const(100)  # the longest sleep
+_CHECK_MS = const(50)  # that nobody needs, to check the frame table in
 _RETRY_MS = const(10)  # until the line is offered again what it did not take
 _CONDEMNED_US = const(500)  # for what a condemned guest does with the exception
 _LAST_VTIME = const(2)  # see meter.py
@@ -73,6 +74,7 @@ class Kernel:
         self.current = current  # item 0: the instance that runs, None in the agent
         self.instances = []
         self.capacity = 0  # instances at most; set by boot
+        self.strays = len(table.counts) - 1  # owns what guests have left for ever
         self.lifecycle = Lifecycle(self)
         self.link = None  # set by boot: reads commands, writes frames
         self.summary = None
@@ -169,13 +171,15 @@ class Kernel:
     # Collects what the agent itself has dropped, in time that nobody needs: while no guest runs, no
     # slice shows that it is due. Not again before there is more: the rest may all be in use.
     def tidy(self):
+        if self.schedule.due_ms(self.port.ticks_ms(), _IDLE_MS) >= _CHECK_MS:
+            self.summary.check_heap(True)
         table = self.table
         if not table.exact:
             return
         table.sync(AGENT)
         used = table.counts[0]
         self.tidied = min(self.tidied, used)
-        if used > self.high_mark() and used - self.tidied >= self.reserve_blocks // 2:
+        if used > memory.high_mark(self) and used - self.tidied >= self.reserve_blocks // 2:
             begin = self.port.ticks_us()
             table.collect(AGENT)
             us = self.port.ticks_us() - begin & TICKS_MASK
@@ -465,24 +469,13 @@ class Kernel:
         if self.within_memory(instance):
             self.schedule.put(instance, used)
 
-    # Collects where that is due, and condemns the guest that holds more than its limit after it.
+    # Collects where that is due, and does what then has to be done. Whether the guest goes on.
     def within_memory(self, instance):
-        table = self.table
-        limit = instance.mem_max
-        owner = instance.owner
-        if limit is not None and table.counts[owner] * table.block > limit:
-            self.collect(instance)
-            held = table.counts[owner] * table.block
-            if held > limit:
-                # an estimate must say so twice before a guest is ended for it
-                instance.over += 1
-                if table.exact or instance.over > 1:
-                    self.lifecycle.condemn(instance, wire.REASON_OOM, held, limit)
-                    return False
-            else:
-                instance.over = 0
-        elif table.exact and table.counts[0] > self.high_mark():
-            self.collect(instance)
+        counts = self.table.counts
+        if counts[instance.owner] > instance.meter[meter.BLOCKS_MAX]:
+            return memory.look(self, instance)
+        if counts[0] > self.billing.shared[meter.HIGH]:
+            return memory.look(self, instance)
         return True
 
     # Lets go of the last slice's objects.
@@ -500,10 +493,8 @@ class Kernel:
         instance.collections += 1
         self.schedule.blackout(wire.BLACKOUT_COLLECT, used, instance.id)
         self.summary.collected(instance, used, before - self.table.counts[0])
-        self.billing.shared[meter.HIGH] = self.high_mark()
+        self.settle_high()
 
-    # Blocks in use above which the heap is collected: half of what was free after the last
-    # collection may fill with garbage, and the longest slice always finds room.
-    def high_mark(self):
-        live = self.summary.live_blocks
-        return min(self.high_blocks, live + (self.table.total - live) // 2)
+    # When the heap is collected next.
+    def settle_high(self):
+        self.billing.shared[meter.HIGH] = memory.high_mark(self)

@@ -12,6 +12,7 @@ from .where import describe, is_good_exit, what, where
 from .wire import AGENT, FIRST_GUEST
 
 _GRACE_MS = const(1000)  # for a guest that was asked to stop
+_STRAYS_PART = const(16)  # of the heap that the runs of a guest may leave behind for ever
 _ALIVE = (
     wire.STATE_LOADING,
     wire.STATE_READY,
@@ -32,6 +33,7 @@ class Lifecycle:
         self.kernel = kernel
         self.ident = FIRST_GUEST
         self.noted = False  # a fault of the agent is in the journal
+        self.strayed = 0  # blocks that runs have left, as far as it is known whose
 
     # --- instances come and go ---
 
@@ -74,7 +76,7 @@ class Lifecycle:
             kernel.running = None  # what is left of it on the stack has to go
         kernel.billing.departed.add_account(instance.cpu)
         kernel.summary.gone(instance)
-        kernel.table.forget(instance.owner)
+        kernel.table.forget(instance.owner, kernel.strays)
 
     def alive(self, instance):
         return instance.state in _ALIVE
@@ -97,7 +99,27 @@ class Lifecycle:
             kernel.suspension.prepare(instance)
         instance.started = kernel.clock.s
         instance.load_us = 0
+        table = kernel.table
+        counts = table.counts
+        words = instance.meter
+        self.strays(instance)
+        if words[meter.STRAYS] > table.total // _STRAYS_PART:
+            instance.failures += 1
+            self.move(
+                instance,
+                wire.STATE_QUARANTINED,
+                wire.REASON_STRAYS,
+                words[meter.STRAYS] * table.block,
+                table.total // _STRAYS_PART * table.block,
+            )
+            return
+        # Its loop is its own, like all that it holds; what the agent notes of it is not.
+        table.sync(AGENT)
         loop.create(instance)
+        table.sync(instance.owner)
+        words[meter.LOOP] = counts[instance.owner]
+        words[meter.CODE] = 0
+        instance.watch_memory(None)
         instance.be_careful()
         instance.modules = {}
         instance.files = []
@@ -105,6 +127,7 @@ class Lifecycle:
         instance.queue.push(instance.loading)
         self.move(instance, wire.STATE_LOADING, reason)
         instance.meter[meter.VTIME] = kernel.billing.shared[meter.LAST_VTIME]
+        kernel.settle_high()  # it may have been promised memory
         kernel.schedule.put(instance)
 
     # A guest asks to be suspended where it overruns: what that takes is loaded now.
@@ -113,6 +136,21 @@ class Lifecycle:
 
         self.kernel.suspension = suspension.Suspension(self.kernel)
         modules.known[0] = len(sys.modules)
+
+    # What the last run of an instance has left for ever: names that MicroPython keeps, what it gave
+    # to others. Asked some time after its end, because a pointer that lies about in the agent may
+    # keep more from one collection.
+    def strays(self, instance):
+        left = instance.left
+        if left:
+            instance.left = 0
+            kernel = self.kernel
+            kernel.collect(instance)
+            words = instance.meter
+            more = min(left, kernel.table.counts[kernel.strays] - self.strayed)
+            more = max(more, -words[meter.STRAYS])
+            words[meter.STRAYS] += more
+            self.strayed += more
 
     # --- a task of it ended ---
     #
@@ -156,8 +194,14 @@ class Lifecycle:
         if type(kernel.error) is StopIteration:
             main = kernel.error.value
             instance.loading = None
+            # What the compiler has dropped would count as code.
+            kernel.collect(instance)
+            words = instance.meter
+            words[meter.CODE] = kernel.table.counts[instance.owner] - words[meter.LOOP]
             if main is not None:
+                kernel.table.sync(AGENT)
                 instance.main = loop.new_task(main)
+                kernel.table.sync(instance.owner)
                 instance.plain = instance.spec["entry"] == "generator"
                 instance.queue.push(instance.main)
             self.move(instance, wire.STATE_READY, wire.REASON_LOADED, instance.load_us)
@@ -205,6 +249,16 @@ class Lifecycle:
             self.stopped(instance, 0, 0)
         else:
             kernel.schedule.ready(instance, kernel.port.ticks_ms())
+
+    # Ends it now, and tells what that has freed: the heap is `short` of so many bytes, and it holds
+    # so many over its memory.min.
+    def evict(self, instance, over, short):
+        kernel = self.kernel
+        self.condemn(instance, wire.REASON_EVICTED, short, over)
+        if instance.condemned:
+            kernel.schedule.take(instance)
+            kernel.dispatch(instance)
+            kernel.judge(instance)
 
     # The guest was stopped from outside, by its deadline or because it was condemned.
     def stopped(self, instance, hits, used):
@@ -275,6 +329,7 @@ class Lifecycle:
             kernel.hooks.line(instance, instance.partial)
         kernel.hooks.close_files(instance)
         instance.drop()
+        used = kernel.table.counts[0]
         asked = instance.stopping is not None  # to stop, however it ended
         instance.stopping = None
         instance.condemned = wire.REASON_NONE
@@ -290,6 +345,10 @@ class Lifecycle:
                     cause = kernel.suspension.excuse(instance)
         kernel.forget()
         kernel.collect(instance)
+        instance.left += kernel.table.forget(instance.owner, kernel.strays)
+        if reason == wire.REASON_EVICTED:
+            cause = "the heap was short of %d bytes" % a
+            a = (used - kernel.table.counts[0]) * kernel.table.block
         if state == wire.STATE_FAILED:
             instance.failures += 1
         if state == wire.STATE_FAILED or state == wire.STATE_KILLED:
@@ -301,7 +360,8 @@ class Lifecycle:
         if not follow:
             return
         if instance.then != wire.REASON_NONE:
-            self.start(instance, instance.then)
+            # not from within its end, where its objects may still lie about
+            kernel.schedule.enqueue(instance, kernel.schedule.sleepers, kernel.port.ticks_ms())
             return
         if asked or state == wire.STATE_STOPPED or reason == wire.REASON_KILL:
             return

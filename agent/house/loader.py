@@ -2,6 +2,8 @@
 
 from . import loop
 
+_open = open  # the firmware's: what the house puts in its place keeps the file
+
 
 class NoMain(Exception):
     pass
@@ -13,7 +15,7 @@ class NoMain(Exception):
 def load(instance):
     yield
     path = instance.image.folder + "/main.py"
-    with open(path) as f:
+    with _open(path) as f:
         source = f.read()
     code = compile(source, instance.image.name + "/main.py", "exec")
     source = None

@@ -30,7 +30,11 @@ _VREST = const(17)  # of a us of virtual time, in parts of the weight
 RESERVES = const(18)  # it has a reservation
 WOKE = const(19)  # its next slice is the first since it woke
 WAKEUPS = const(20)  # the first of a histogram of the waits of such slices
-WORDS = const(32)
+# Blocks of its event loop, of its code, and those that its runs have left behind for ever.
+LOOP = const(32)
+CODE = const(33)
+STRAYS = const(34)
+WORDS = const(35)
 
 # Waits below 128 us, below 256 us and so on; the last bucket takes the rest.
 _WAKEUP_SHIFT = const(7)

@@ -41,8 +41,8 @@ class Schedule:
                 continue
             woke = node.ph_key
             self.take(instance)
-            if instance.state == wire.STATE_BACKOFF:
-                self.kernel.lifecycle.start(instance, wire.REASON_RETRY)
+            if instance.queue is None:
+                self.kernel.lifecycle.start(instance, instance.then or wire.REASON_RETRY)
             else:
                 self.put(instance, 0, woke)
 

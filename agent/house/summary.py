@@ -1,5 +1,8 @@
 # The summary: once a second, what every instance used and how the board is.
 
+import gc
+import sys
+
 from micropython import const
 from time import ticks_add, ticks_diff
 
@@ -8,6 +11,8 @@ from .clock import TICKS_MASK
 from .wire import AGENT, BOARD, NONE, SATURATED
 
 _PERIOD_MS = const(1000)
+_CHECK_S = const(10)  # between two checks of the frame table, in time that nobody needs
+_CHECK_LATE_S = const(60)  # the same where nobody lets the board idle
 _PROVEN_S = const(10)  # of service, and the unclean boots before this one are forgotten
 _ROOM = const(28)  # free places in the state ring before one more instance is announced
 
@@ -28,6 +33,8 @@ class Summary:
         self.collections = 0
         self.longest_us = 0
         self.live_blocks = kernel.table.counts[0]  # after the last collection
+        self.checks = 0  # of the frame table
+        self.checked_s = 0
         self.board = None  # what admission counts with; set by the commands
         self.reset_cause = wire.RESET_UNKNOWN
         self.unclean_boots = 0
@@ -307,7 +314,7 @@ class Summary:
             instance.peak_blocks * block,
             _optional(instance.mem_max),
             min(instance.collections, SATURATED),
-            wire.MEM_EXACT if table.exact else 0,
+            (wire.MEM_EXACT if table.exact else 0) | (wire.MEM_HIGH if instance.warned else 0),
             instance.waited_ms,
             table.allocated[instance.owner] * block,
         )
@@ -376,11 +383,54 @@ class Summary:
             reservation.period_ms * 1000,
         )
 
+    # Whether the owners' sum is the collector's, now and then: it takes as long as a collection.
+    # From the first time that it is not, figures are estimates. `now` says that it disturbs nobody.
+    def check_heap(self, now):
+        kernel = self.kernel
+        table = kernel.table
+        kernel.clock.advance()
+        since = kernel.clock.s - self.checked_s
+        if not table.exact or since < (_CHECK_S if now else _CHECK_LATE_S):
+            return
+        self.checked_s = kernel.clock.s
+        self.checks += 1
+        right = table.check()
+        kernel.telemetry.put(
+            kernel.telemetry.summary,
+            wire.RECORD_HEAP_CHECK,
+            BOARD,
+            wire.BODY_HEAP_CHECK,
+            self.checks,
+            0 if right else 1,
+            *table.checked,
+            table.counts[kernel.strays] * table.block,
+            0,
+        )
+        if not right:
+            self.estimate(table.reason)
+
+    # The frame table is wrong: from here on figures are estimates, and say so.
+    def estimate(self, reason):
+        stand_in = sys.modules["gc"]
+        sys.modules["gc"] = gc  # for the module, not for guests
+        try:
+            from . import audit
+        finally:
+            sys.modules["gc"] = stand_in
+        audit.take_over(self.kernel, reason)
+        text = "frame-table: " + reason
+        for index in range(len(self.identity)):
+            kind, said = self.identity[index]
+            if kind == wire.TEXT_MECHANISM and said.startswith("frame-table:"):
+                self.identity[index] = (kind, text)
+        self.board_due = True
+
     # A collection took `us` and freed `blocks`.
     def collected(self, instance, us, blocks):
         kernel = self.kernel
         telemetry = kernel.telemetry
         table = kernel.table
+        self.check_heap(False)
         self.collections += 1
         self.live_blocks = table.counts[0]
         if us > self.longest_us:

@@ -79,6 +79,7 @@ RECORD_METRIC = 15
 RECORD_BLACKOUT = 16
 RECORD_BREACH = 17
 RECORD_WAKEUPS = 18
+RECORD_HEAP_CHECK = 19
 
 # Bodies, each 24 bytes. Field names stand in the comment in order; `s, us` pairs
 # are cumulative times since boot unless said otherwise.
@@ -124,6 +125,9 @@ BODY_BLACKOUT = "<BBHIIIII"
 BODY_BREACH = "<BBHIIIII"
 # counts of wake-ups, modulo 2**16, that waited below 2**7 us, 2**8 us, ... and longer
 BODY_WAKEUPS = "<HHHHHHHHHHHH"
+# checks, of them failed, bytes of all owners together, bytes in use as the collector says, bytes
+# that guests have left behind for ever, pad
+BODY_HEAP_CHECK = "<IIIIII"
 
 TEXT_SIZE = 20
 TEXT_CHUNKS = 12  # a text is at most this many records; longer ones are cut and say so
@@ -138,6 +142,7 @@ INSTANCE_GONE = 4  # removed: the id may be used again
 INSTANCE_SUSPEND = 8  # on_overrun = "suspend"
 
 MEM_EXACT = 1
+MEM_HIGH = 2  # it is above its memory.high
 
 SLICE_OVERRUN = 1
 SLICE_ENDED = 2
@@ -208,6 +213,8 @@ REASON_WOKEN = 28
 REASON_YIELDED = 29
 REASON_SAFE_MODE = 30  # the board came up without starting guests
 REASON_UNCLEAN_BOOT = 31  # in the journal: the board was reset while it ran, nobody knows by whom
+REASON_EVICTED = 32  # a: bytes that this freed, b: bytes above its memory.min, c: deliveries
+REASON_STRAYS = 33  # a: bytes that its runs have left for ever, b: bytes that they may
 
 # --- Resets -------------------------------------------------------------------
 # Why the board started.
@@ -245,6 +252,7 @@ VERB_COMMIT = 14  # {"start": bool}
 VERB_ABORT = 15
 VERB_PING = 16  # {"flash": bool, "fill": bytes of padding}, each may be missing
 VERB_JOURNAL = 17  # {"from": number of the first event}
+VERB_INSPECT = 18  # {"g": instance, "collect": bool}
 
 # Reply payload: command id, status, flags, then a JSON object: the result, or
 # {"error": what went wrong, "hint": what to do}.

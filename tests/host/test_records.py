@@ -50,7 +50,7 @@ def test_names_are_taken_from_the_wire() -> None:
     assert names.STATUSES[wire.STATUS_HASH_MISMATCH] == "hash-mismatch"
     assert names.RECORDS[wire.RECORD_COUNTS] == "counts"
     assert set(names.STATES) == set(range(1, 13))
-    assert set(names.REASONS) == set(range(32))
+    assert set(names.REASONS) == set(range(34))
 
 
 def test_a_number_from_a_newer_wire_is_shown_not_hidden() -> None:

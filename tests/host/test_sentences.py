@@ -112,6 +112,16 @@ SENTENCES = {
         event("stopped", "safe-mode"),
         "hog.0 not started: the board came up without its guests",
     ),
+    "evicted": (
+        event("killed", "evicted", 20_480, 4_096, what="the heap was short of 900 bytes"),
+        "hog.0 killed: evicted to make room, 20 KiB are free again, it was 4 KiB above its "
+        "memory.min: the heap was short of 900 bytes",
+    ),
+    "strays": (
+        event("quarantined", "strays", 20_480, 16_384),
+        "hog.0 quarantined: its runs have left 20 KiB behind that nothing frees, 16 KiB are "
+        "allowed: it makes ever new names",
+    ),
     "unclean-boot": (
         event("", "unclean-boot", what="the board was reset while guests ran"),
         "hog.0 started again: the board was reset while guests ran",

@@ -262,6 +262,21 @@ def wakeups(id: int, time_us: int, *counts: int) -> Record:
     )
 
 
+def heap_check(time_us: int, checks: int = 1, used: int = 40_000) -> Record:
+    return record(
+        wire.RECORD_HEAP_CHECK,
+        wire.BOARD,
+        time_us,
+        wire.BODY_HEAP_CHECK,
+        checks,
+        0,
+        used,
+        used,
+        320,
+        0,
+    )
+
+
 def text(id: int, time_us: int, kind: int, text: str, ref: int = 0) -> list[Record]:
     data = text.encode()
     size = wire.TEXT_SIZE
@@ -387,6 +402,7 @@ def session(seconds: int = 4, boot_id: int = 0xB007) -> bytes:
             mem(3, now, 0 if killed else 4_000, 4_096),
             counts(3, now, killed, killed, 0, killed, 0, 6_100 if killed else 4_001),
             heap(now),
+            *([heap_check(now)] if second == 3 else []),
             link(now),
             time(now, second * 50_000, second * 500_000),
             time_more(now, second * 400_000, second * 2_000),

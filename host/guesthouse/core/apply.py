@@ -114,7 +114,7 @@ class Applier:
                 self._model.oversubscription_ram = record.oversubscription_ram_ppm / 1e6
                 self._model.reset_cause = reset_name(record.reset_cause)
                 self._model.unclean_boots = record.unclean_boots
-            case r.Heap() | r.Time() | r.TimeMore():
+            case r.Heap() | r.Time() | r.TimeMore() | r.HeapCheck():
                 self._board(record)
             case (
                 r.CpuQuota()
@@ -177,7 +177,7 @@ class Applier:
         if guest.state != record.state:
             self._set_state(instance, record.state, "none", time_us)
 
-    def _board(self, record: r.Heap | r.Time | r.TimeMore) -> None:
+    def _board(self, record: r.Heap | r.Time | r.TimeMore | r.HeapCheck) -> None:
         model = self._model
         match record:
             case r.Heap():
@@ -187,6 +187,9 @@ class Applier:
                 model.heap_largest_free = record.largest_free
                 model.collections = record.collections
                 model.longest_collection_us = record.longest_collection_us
+            case r.HeapCheck():
+                model.heap_checks = record.checks
+                model.heap_strays = record.strays
             case r.Time():
                 model.agent_us = record.agent_us
                 model.idle_us = record.idle_us
@@ -223,6 +226,7 @@ class Applier:
                 guest.mem_peak = record.peak
                 guest.mem_max = record.max
                 guest.mem_exact = record.exact
+                guest.mem_above_high = record.high
                 guest.garbage = record.garbage
                 waits = self._waits.setdefault(guest.id, Waits())
                 waits.add(time_us, record.waited_ms)

@@ -84,6 +84,7 @@ class InstanceModel:
     mem_live: int = 0
     mem_peak: int = 0
     mem_exact: bool = False
+    mem_above_high: bool = False
     garbage: int = 0
     overruns: int = 0
     kills: int = 0
@@ -135,6 +136,8 @@ class BoardModel:
     heap_largest_free: int = 0
     collections: int = 0
     longest_collection_us: int = 0
+    heap_checks: int = 0  # how often the owners' sum was the collector's, so far
+    heap_strays: int = 0  # bytes that guests have left behind for ever, at the last check
     elapsed_us: int = 0
     agent_us: int = 0
     guests_us: int = 0

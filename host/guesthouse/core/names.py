@@ -45,6 +45,8 @@ FAULTS = frozenset(
         wire.REASON_ESCALATED,
         wire.REASON_AGENT_FAULT,
         wire.REASON_HEAP_FULL,
+        wire.REASON_EVICTED,
+        wire.REASON_STRAYS,
         wire.REASON_BAD_IMAGE,
     )
 )

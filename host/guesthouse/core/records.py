@@ -143,6 +143,10 @@ class Mem(Record):
     def exact(self) -> bool:
         return bool(self.flags & wire.MEM_EXACT)
 
+    @property
+    def high(self) -> bool:
+        return bool(self.flags & wire.MEM_HIGH)
+
 
 @dataclass(frozen=True, slots=True)
 class Counts(Record):
@@ -258,6 +262,15 @@ class Wakeups(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class HeapCheck(Record):
+    checks: int
+    failed: int
+    owners: int
+    used: int
+    strays: int
+
+
+@dataclass(frozen=True, slots=True)
 class Field:
     """One field of a body: name, reading, its place among the values that struct unpacks, and its
     byte offset in the record and struct code there."""
@@ -330,6 +343,9 @@ LAYOUTS: Mapping[int, Layout] = {
         Breach, wire.BODY_BREACH, "blackout plain pad plain plain plain plain plain"
     ),
     wire.RECORD_WAKEUPS: _layout(Wakeups, wire.BODY_WAKEUPS, "plain " * 12),
+    wire.RECORD_HEAP_CHECK: _layout(
+        HeapCheck, wire.BODY_HEAP_CHECK, "plain plain plain plain plain pad"
+    ),
 }
 
 

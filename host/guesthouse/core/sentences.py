@@ -154,6 +154,21 @@ def _heap_full(event: Event) -> str:
     return f"{_verb(event, 'refused')}: the heap is short{part}{_at(event)}"
 
 
+def _evicted(event: Event) -> str:
+    freed, over = _number(event, 0), _number(event, 1)
+    above = f", it was {fmt_bytes(over)} above its memory.min" if over is not None else ""
+    room = f"evicted to make room, {fmt_bytes(freed)} are free again"
+    return f"{_verb(event, 'killed')}: {room}{above}{_what(event)}{_at(event)}"
+
+
+def _strays(event: Event) -> str:
+    left, limit = _number(event, 0), _number(event, 1)
+    return (
+        f"{_verb(event, 'quarantined')}: its runs have left {fmt_bytes(left)} behind that nothing "
+        f"frees, {fmt_bytes(limit)} are allowed: it makes ever new names"
+    )
+
+
 def _fault(event: Event) -> str:
     return f"{_verb(event, 'hit')}: a fault inside the agent{_what(event)}{_at(event)}"
 
@@ -246,5 +261,7 @@ _CLAUSES: dict[str, Callable[[Event], str]] = {
     "yielded": _says("yielded"),
     "safe-mode": _says("not started: the board came up without its guests"),
     "breach": _breach,
+    "evicted": _evicted,
+    "strays": _strays,
     "unclean-boot": lambda event: f"started again{_what(event)}",
 }
