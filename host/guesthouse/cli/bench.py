@@ -31,10 +31,12 @@ def register(verbs: Verbs) -> None:
         "plain asyncio and a bare generator.\n"
         "quotas: CPU time requested and delivered, how fast guests that hang are stopped, and how\n"
         "late a control loop wakes beside hogs, in the house and in plain asyncio; worst first.\n"
+        "memory: what guests are charged beside what they take alone, how far they get beyond\n"
+        "their limit, and what many kills lose.\n"
         "Without a port they run on a simulated board of their own, which ends with them; with\n"
         "-p pico-sim on emulated Picos of their own, in their time.",
     )
-    parser.add_argument("what", choices=("dispatch", "quotas"))
+    parser.add_argument("what", choices=("dispatch", "quotas", "memory"))
     parser.add_argument(
         "--seconds", metavar="N", type=_seconds, help="dispatch: for each measurement (1)"
     )
@@ -64,17 +66,17 @@ def bench(args: argparse.Namespace) -> None:
 
     _refuse_options(args)
     require_supported()
-    if args.what == "dispatch":
-        _dispatch(args)
-    else:
-        _quotas(args)
+    {"dispatch": _dispatch, "quotas": _quotas, "memory": _memory}[args.what](args)
 
 
 def _refuse_options(args: argparse.Namespace) -> None:
     others = {
         "dispatch": {"--quick": args.quick},
         "quotas": {"--seconds": args.seconds, "--rounds": args.rounds},
-    }
+        "memory": {
+            "--quick": args.quick, "--seconds": args.seconds, "--rounds": args.rounds,
+        },
+    }  # fmt: skip
     for option, given in others[args.what].items():
         if given:
             raise GuesthouseError(
@@ -119,6 +121,21 @@ def _quotas(args: argparse.Namespace) -> None:
         print_json(result.to_json_dict())
     else:
         print_text(quotas_words(result, args.share))
+
+
+def _memory(args: argparse.Namespace) -> None:
+    from guesthouse.bench import memory, memory_emulated
+    from guesthouse.cli.bench_memory import memory_share, memory_words
+
+    if _is_emulated(args):
+        result = memory_emulated.measure(_firmware(args), _telling(args))
+    else:
+        with _board(args) as (client, micropython):
+            result = memory.measure(client, micropython, progress=_progress(args))
+    if args.json:
+        print_json(result.to_json_dict())
+    else:
+        print_text(memory_share(result) if args.share else memory_words(result))
 
 
 @contextlib.contextmanager
