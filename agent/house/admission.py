@@ -3,7 +3,8 @@
 # docs/decisions/0019-admission.md.
 #
 # Runs under CPython as it is (guesthouse plan). A spec is what guest.json says. `board` is a dict
-# of heap (bytes that guests can share), reserve_ppm (of the CPU, for the agent),
+# of heap (bytes that guests can share), reservable (bytes of it that guests can be promised; the
+# agent's own are not among them, and it may be missing), reserve_ppm (of the CPU, for the agent),
 # oversubscription_cpu_ppm, oversubscription_ram_ppm, and the port's kill_us, section_us and
 # section_guest_us.
 
@@ -132,7 +133,7 @@ def refuse(spec: dict, others: list, old, board: dict):
 
 
 def _asks_no_more(spec: dict, old: dict) -> bool:
-    for key in ("cpu_min_us", "cpu_max_us", "slice_max_us", "mem_max"):
+    for key in ("cpu_min_us", "cpu_max_us", "slice_max_us", "mem_min", "mem_max"):
         if (spec[key] or 0) > (old[key] or 0):
             return False
     return server_us(spec) == server_us(old) and spec["cpu_period_us"] == old["cpu_period_us"]
@@ -148,9 +149,17 @@ def _refuse_memory(spec: dict, others: list, board: dict):
             % (wanted, heap),
             "ask for %dk or less" % (heap // 1024),
         )
+    least = spec["mem_min"] or 0
+    free = board.get("reservable", heap)
     stated = 0
     for other in others:
         stated += other["mem_max"] or 0
+        free -= other["mem_min"] or 0
+    if least > free:
+        return (
+            "memory.min asks for %d bytes, %d are free to reserve" % (least, max(0, free)),
+            "ask for %dk or less, or lower another's memory.min" % (max(0, free) // 1024),
+        )
     most = heap * ratio // _MILLION
     if not wanted or stated + wanted <= most:
         return None

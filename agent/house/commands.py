@@ -149,6 +149,9 @@ class Commands:
         modules.drop(admission)
         port = self.kernel.port
         board["heap"] = self.heap()
+        table = self.kernel.table
+        # What is free but for the agent's reserve, and as much again for the longest slice.
+        board["reservable"] = (self.kernel.high_blocks - table.counts[0]) * table.block
         board["kill_us"] = port.KILL_US
         board["section_us"] = port.SECTION_US
         board["section_guest_us"] = port.SECTION_GUEST_US

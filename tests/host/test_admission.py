@@ -30,6 +30,7 @@ def specs(draw: st.DrawFn) -> Spec:
         "cpu_min_us": least,
         "cpu_min_period_us": period,
         "slice_max_us": draw(st.integers(1, 100)) * 100,
+        "mem_min": draw(st.none() | st.integers(1, 60_000)),
         "mem_max": draw(st.none() | st.integers(1, 300_000)),
     }
 
@@ -98,6 +99,7 @@ def test_what_is_admitted_satisfies_the_inequality(
     assert shortfall(guests, board) <= 0
     assert sum(Fraction(g["cpu_max_us"] or 0, g["cpu_period_us"]) for g in guests) <= 2
     assert sum(g["mem_max"] or 0 for g in guests) <= 2 * board["heap"]
+    assert sum(g["mem_min"] or 0 for g in guests) <= board["heap"]
 
 
 @given(filled(), specs())
@@ -105,7 +107,7 @@ def test_what_is_refused_does_not_satisfy_it(
     situation: tuple[list[Spec], dict[str, int]], spec: Spec
 ) -> None:
     guests, board = situation
-    spec = {**spec, "cpu_max_us": None, "mem_max": None}
+    spec = {**spec, "cpu_max_us": None, "mem_min": None, "mem_max": None}
     refusal = admission.refuse(spec, guests, None, board)
     if refusal is None:
         return
@@ -118,7 +120,7 @@ def test_what_is_proposed_fits_and_no_more_does(
     situation: tuple[list[Spec], dict[str, int]], spec: Spec
 ) -> None:
     guests, board = situation
-    spec = {**spec, "cpu_max_us": None, "mem_max": None}
+    spec = {**spec, "cpu_max_us": None, "mem_min": None, "mem_max": None}
     refusal = admission.refuse(spec, guests, None, board)
     if refusal is None or refusal[1].startswith("nothing fits"):
         return

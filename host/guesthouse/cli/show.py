@@ -1,4 +1,4 @@
-"""Verbs that look at a board: ps, top, why."""
+"""Verbs that look at a board: ps, top, why, inspect."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ def register(verbs: Verbs) -> None:
         json=True,
     )
     parser.add_argument("guest", metavar="GUEST", nargs="?")
+    parser = verbs.add(
+        "inspect",
+        inspect,
+        "what a guest's memory goes into",
+        json=True,
+        epilog="With --collect the board collects garbage before it answers: only what the guest\n"
+        "really holds is counted then. Nothing else runs meanwhile.",
+    )
+    parser.add_argument("guest", metavar="GUEST")
+    parser.add_argument("--collect", action="store_true", help="collect garbage before")
 
 
 def ps(args: argparse.Namespace) -> None:
@@ -97,6 +107,18 @@ def _terminal_size() -> tuple[int, int]:
     except OSError:
         return 80, 24
     return max(columns, 20), max(rows, 5)
+
+
+def inspect(args: argparse.Namespace) -> None:
+    from guesthouse.cli.inspecting import render_inspect
+
+    with open_board(args) as client:
+        body = {"g": full_name(args.guest), "collect": bool(args.collect)}
+        reply = client.command(wire.VERB_INSPECT, body)
+    if args.json:
+        print_json(reply)
+    else:
+        print_text(render_inspect(reply, collected=bool(args.collect)))
 
 
 def why(args: argparse.Namespace) -> None:

@@ -22,6 +22,7 @@ def _spec(name="guest", **keys):
         "cpu_min_us": None,
         "cpu_min_period_us": None,
         "slice_max_us": 1000,
+        "mem_min": None,
         "mem_max": None,
     }
     spec.update(keys)
@@ -152,3 +153,13 @@ def test_answers_fit_into_a_reply():
     others = [_spec("a_long_name%d" % i, slice_max_us=999900) for i in range(15)]
     error, hint = refuse(_reserved("a_long_name_", 123457, 1234567), others, None, _board())
     assert len(error) + len(hint) < 900, (error, hint)
+
+
+def test_memory_that_is_promised_is_there():
+    board = _board(reservable=100000)
+    half = _spec("half", mem_min=60000)
+    assert refuse(half, [], None, board) is None
+    error, hint = refuse(half, [half], None, board)
+    assert "memory.min asks for 60000 bytes, 40000 are free" in error, error
+    assert "39k or less" in hint, hint
+    assert refuse(half, [half], half, board) is None  # asks for what it has

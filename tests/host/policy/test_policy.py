@@ -108,6 +108,7 @@ SPEC_OF = {
     "cpu_period_us": 100 * MS,
     "cpu_min_us": None,
     "cpu_min_period_us": None,
+    "mem_min": None,
     "mem_max": None,
 }
 

@@ -1,0 +1,364 @@
+# Memory quotas on a whole board: warnings, ends, room for those who were promised it.
+
+import builtins
+import gc
+
+from board import Board
+from house import boot, wire
+from house.eviction import choose
+from house.image import make_folders
+from house.wire import AGENT
+
+KEEPS = """\
+import asyncio
+async def main():
+    kept = []
+    while len(kept) < %d:
+        kept.append(bytearray(500))
+        await asyncio.sleep_ms(0)
+    print("holds")
+    while True:
+        await asyncio.sleep(100)
+"""
+
+GROWS = """\
+import asyncio
+async def main():
+    kept = []
+    while True:
+        kept.append(bytearray(%d))
+        await asyncio.sleep_ms(0)
+"""
+
+
+def _holds(board, guest):
+    board.run(5000, lambda: guest.log.lines(0)[1][-1:] == ["holds"])
+    assert guest.log.lines(0)[1][-1:] == ["holds"], (guest.state, guest.last_what)
+
+
+def _warnings(guest):
+    return [line for line in guest.log.lines(0)[1] if "memory.high" in line]
+
+
+# --- memory.high, memory.max ---
+
+
+def test_above_memory_high_a_guest_is_warned_once_and_goes_on():
+    board = Board()
+    guest = board.guest("g", KEEPS % 40, mem_high=8192, mem_max=65536)
+    _holds(board, guest)
+    assert len(_warnings(guest)) == 1, guest.log.lines(0)[1]
+    assert guest.warned
+    # What is only garbage does not count.
+    other = board.guest("o", GARBAGE % 100, mem_high=16384)
+    assert board.end(other)[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED)
+    assert not _warnings(other)
+    board.close()
+
+
+def test_above_memory_high_garbage_is_collected_sooner():
+    source = """\
+import asyncio
+async def main():
+    kept = bytearray(%d)
+    for i in range(300):
+        bytearray(1000)
+        await asyncio.sleep_ms(0)
+    print("holds")
+    await asyncio.sleep(100)
+"""
+    board = Board()
+    collections = []
+    for name, held in (("below", 100), ("above", 20000)):
+        guest = board.guest(name, source % held, mem_high=16384, mem_max=131072)
+        _holds(board, guest)
+        collections.append((guest.collections, guest.peak_blocks * board.kernel.table.block))
+    (_, peak), (above, peak_above) = collections
+    # below it may fill up to memory.high, above up to half of what is left, not to memory.max
+    assert above >= 5, collections
+    assert peak < 16384 + 20000 and peak_above < 100000, collections
+    board.close()
+
+
+def test_a_guest_that_catches_the_error_and_tries_again_is_ended():
+    for limit in (None, 32768):
+        board = Board()
+        source = """\
+import asyncio
+async def main():
+    kept = []
+    while True:
+        try:
+            kept.append(bytearray(1000))
+        except MemoryError:
+            pass
+        await asyncio.sleep_ms(0)
+"""
+        guest = board.guest("g", source, mem_max=limit)
+        state, reason, *_ = board.end(guest, 20000)
+        wanted = wire.REASON_OOM if limit else wire.REASON_EVICTED
+        assert (state, reason) == (wire.STATE_KILLED, wanted), (state, reason)
+        board.close()
+
+
+# Without giving way: its slice ends it.
+def test_a_guest_that_tries_again_in_one_slice_is_ended_as_well():
+    source = """\
+async def main():
+    kept = []
+    while True:
+        try:
+            kept.append(bytearray(1000))
+        except MemoryError:
+            pass
+"""
+    board = Board()
+    guest = board.guest("g", source, mem_max=32768)
+    assert board.end(guest)[0] == wire.STATE_KILLED
+    board.run(50)
+    other = board.guest("o", KEEPS % 5)
+    _holds(board, other)
+    board.close()
+
+
+GARBAGE = """\
+import asyncio
+async def main():
+    for i in range(200):
+        for j in range(%d):
+            bytearray(100)
+        await asyncio.sleep_ms(0)
+"""
+
+
+# Up to ten times its limit in each slice.
+def test_much_garbage_and_little_data_is_no_reason_to_end_a_guest():
+    for count in (1, 30, 300, 1500):
+        board = Board()
+        guest = board.guest("g", GARBAGE % count, mem_max=16384, slice_max_us=200000)
+        assert board.end(guest, 20000)[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED), count
+        board.close()
+
+
+def test_recursion_to_the_limit_and_a_block_above_the_heap_leave_the_sum_exact():
+    source = """\
+import asyncio
+def deep(n):
+    return [deep(n + 1), bytearray(n)]
+async def main():
+    for i in range(5):
+        try:
+            deep(0)
+        except RuntimeError:
+            pass
+        try:
+            bytearray(1 << 30)
+        except MemoryError:
+            pass
+        globals().pop("deep%d" % i, None)
+        await asyncio.sleep_ms(0)
+"""
+    board = Board()
+    guest = board.guest("g", source, slice_max_us=200000)
+    assert board.end(guest)[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED)
+    assert board.kernel.table.check(), board.kernel.table.reason
+    board.close()
+
+
+# --- what an end leaves ---
+
+
+def test_after_its_end_a_guest_is_charged_nothing():
+    board = Board()
+    table = board.kernel.table
+    guest = board.guest("g", GROWS % 500, mem_max=32768)
+    for _ in range(20):
+        assert board.end(guest)[1] == wire.REASON_OOM
+        assert table.counts[guest.owner] == 0
+        board.kernel.lifecycle.start(guest, wire.REASON_START)
+    assert table.check(), table.reason
+    board.close()
+
+
+# Each run makes names that no run before it made; the test says which.
+NAMES = """\
+import asyncio
+class Thing:
+    pass
+async def main():
+    thing = Thing()
+    for i in range(2000):
+        setattr(thing, RUN[0] + str(i), i)
+        if i % 50 == 0:
+            await asyncio.sleep_ms(0)
+"""
+
+
+def test_names_that_a_guest_has_kept_for_ever_are_told_and_limited():
+    board = Board()
+    lifecycle = board.kernel.lifecycle
+    run = ["a"]
+    builtins.RUN = run
+    guest = board.guest("g", NAMES, slice_max_us=200000)
+    told = []
+    for number in range(60):
+        board.run(5000, lambda: not lifecycle.alive(guest))
+        if guest.state == wire.STATE_QUARANTINED:
+            break
+        told.append(board.commands.inspect({"g": "g", "collect": False})["strays"])
+        run[0] = "a_long_name_of_run_%d_" % number
+        lifecycle.start(guest, wire.REASON_START)
+    assert guest.state == wire.STATE_QUARANTINED and guest.reason == wire.REASON_STRAYS
+    assert len(told) >= 3 and told == sorted(told) and told[1] > 50000, told
+    table = board.kernel.table
+    assert table.check() and table.counts[board.kernel.strays] * table.block >= told[-1]
+    # The same names again cost nothing.
+    same = board.guest("same", NAMES, slice_max_us=200000)
+    told = []
+    for _ in range(5):
+        board.run(5000, lambda: not lifecycle.alive(same))
+        told.append(board.commands.inspect({"g": "same", "collect": False})["strays"])
+        lifecycle.start(same, wire.REASON_START)
+    assert max(told) - told[0] < 2000, told
+    board.close()
+
+
+# --- when the heap is short ---
+
+
+class Holder:
+    def __init__(self, owner, criticality, min_blocks):
+        self.owner = owner
+        self.min_blocks = min_blocks
+        self.spec = {"criticality": criticality}
+        self.queue = True
+
+
+def test_the_least_critical_goes_first_then_who_is_furthest_above_its_min():
+    counts = [0, 0, 100, 100, 300, 500]
+    safe = Holder(2, 0, 100)  # within its min
+    low = Holder(3, 1, 50)
+    more = Holder(4, 5, 0)
+    most = Holder(5, 5, 250)
+    holders = [safe, more, low, most]
+    order = []
+    while True:
+        victim = choose(holders, counts)
+        if victim is None:
+            break
+        order.append(victim)
+        victim.queue = None
+    assert order == [low, more, most], [one.owner for one in order]
+
+
+def test_who_has_a_min_gets_it_and_others_make_room():
+    board = Board()
+    table = board.kernel.table
+    # In the end it takes 200 kB, in requests of 200 bytes, and waits long before each hundred.
+    source = """\
+import asyncio
+async def main():
+    kept = []
+    for i in range(10):
+        await asyncio.sleep_ms(60)
+        for j in range(100):
+            kept.append(bytearray(200))
+            if j % 10 == 0:
+                await asyncio.sleep_ms(0)
+    print("holds")
+    while True:
+        await asyncio.sleep(100)
+"""
+    promised = board.guest("promised", source, mem_min=300000)
+    hog = board.guest("hog", GROWS % 3000, criticality=5, restart="on-failure")
+    minor = board.guest("minor", KEEPS % 200, criticality=1)
+    board.run(8000, lambda: promised.log.lines(0)[1][-1:] == ["holds"])
+    _holds(board, promised)
+    assert promised.failures == 0 and board.kernel.lifecycle.alive(promised)
+    ends = [t for t in board.transitions if t[2] == wire.REASON_EVICTED]
+    assert ends[0][0] == minor.id and ends[1][0] == hog.id, ends
+    owner, new, reason, freed, over, _, where, what = ends[1]
+    assert new == wire.STATE_KILLED and freed > 500000 and over > 500000, ends[1]
+    assert where == "hog/main.py:6 in main", where
+    assert "short of" in what, what
+    assert table.check(), table.reason
+    board.close()
+
+
+# --- the agent's own check, and estimates ---
+
+
+def test_the_agent_checks_its_table_while_nobody_runs():
+    board = Board()
+    board.guest("g", KEEPS % 20)
+    board.run(200)
+    kernel = board.kernel
+    checked = kernel.summary.checks
+    kernel.summary.checked_s -= 100
+    board.run(300)
+    assert kernel.summary.checks == checked + 1
+    owners, used = kernel.table.checked
+    assert owners == used > 0 and kernel.table.exact
+    board.close()
+
+
+def test_a_table_that_was_wrong_once_is_not_called_exact_again():
+    board = Board()
+    kernel = board.kernel
+    guest = board.guest("g", KEEPS % 100)
+    _holds(board, guest)
+    held = kernel.table.counts[guest.owner]
+    kernel.table.counts[AGENT] += 7  # as if something had gone past it
+    kernel.summary.checked_s -= 100
+    board.run(300)
+    assert kernel.table.exact is False and "owners' sum" in kernel.table.reason
+    assert abs(kernel.table.counts[guest.owner] - held) < held // 10
+    assert any("frame-table: owners' sum" in text for _, text in kernel.summary.identity)
+    # Quotas hold still, as estimates.
+    hog = board.guest("hog", GROWS % 2000, mem_max=100000)
+    assert board.end(hog, 20000)[1] == wire.REASON_OOM
+    board.close()
+
+
+def test_the_fallback_can_be_forced_and_is_told_as_estimates():
+    real = make_folders
+
+    def with_switch(path):
+        real(path)
+        if path.count("/") == 2:
+            open(path + boot.ESTIMATE, "w").close()
+
+    import board as module
+
+    module.make_folders = with_switch
+    try:
+        board = Board()
+    finally:
+        module.make_folders = real
+    table = board.kernel.table
+    assert table.exact is False and table.reason == "forced"
+    assert gc.isenabled()
+    records = []
+    put = board.kernel.telemetry.put
+
+    def note(ring, kind, owner, body, *values):
+        if kind == wire.RECORD_MEM:
+            records.append(values[4])
+        put(ring, kind, owner, body, *values)
+
+    board.kernel.telemetry.put = note
+    guest = board.guest("g", KEEPS % 40)
+    _holds(board, guest)
+    board.run(1200)
+    assert records and not any(flags & wire.MEM_EXACT for flags in records)
+    assert board.commands.inspect({"g": "g", "collect": True})["exact"] is False
+    for limit in (60000, None):
+        hog = board.guest("hog", GROWS % 2000, mem_max=limit)
+        state, reason, *_ = board.end(hog, 30000)
+        assert state in (wire.STATE_KILLED, wire.STATE_FAILED), (state, reason)
+        board.kernel.lifecycle.remove(hog)
+    # One that makes garbage is not taken for one that hoards.
+    waster = board.guest("waster", GARBAGE % 100, mem_max=60000)
+    assert board.end(waster, 20000)[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED)
+    assert board.kernel.lifecycle.alive(guest)
+    board.close()
