@@ -14,47 +14,50 @@ import gc
 import sys
 
 
-# In a function of its own: the frame of a coroutine that goes on keeps what it has once touched.
-def _begin(source, path):
-    me = core.cur_task
-    waits = core._io_queue
-    core.new_event_loop()  # it is the program's
-    core.cur_task = me
-    streams = core._io_queue
-    core._io_queue = waits  # the first wait in a loop takes a block; nobody else has to wait here
-    scope = {"__name__": "__main__", "__file__": path + "/main.py"}
-    exec(compile(source, "guest/main.py", "exec"), scope)  # noqa: S102 - what the house runs
-    core.create_task(scope["main"]())
-    return streams
+# In the place of what waits for streams, of which these programs have none: when nothing is left to
+# do it takes the main task out of the queue, and the loop ends. Nothing else takes turns with the
+# program, for the queue's links keep what has once stood beside them.
+class Waits:
+    map = ()  # asyncio looks whether it is empty
+
+    def __init__(self):
+        self.parked = [None]
+
+    def wait_io_event(self, ms):
+        if ms > 1000:
+            self.parked[0] = core._task_queue.pop()
 
 
-async def _alone(source, path, heard):
-    queue = core._task_queue  # noqa: F841 - held, as the program's takes its place
+# What the program holds when it has done its steps. Its event loop is its own.
+def _live(source, path, waits):
+    held = core._task_queue, core._io_queue  # noqa: F841 - others take their places
     gc.collect()
     before = gc.mem_alloc()
-    streams = _begin(source, path)  # noqa: F841 - held
-    while not heard[0]:
-        await asyncio.sleep_ms(0)
+    core.new_event_loop()
+    mine = core._io_queue  # noqa: F841 - held
+    core._io_queue = waits
+    _run(source, path)
     gc.collect()
-    return gc.mem_alloc() - before
+    live = gc.mem_alloc() - before
+    waits.parked[0] = None
+    return live
 
 
-# Each run has a task of its own to wait in: a task keeps a pointer to its last neighbour in the
-# queue.
+def _run(source, path):
+    scope = {"__name__": "__main__", "__file__": path + "/main.py"}
+    exec(compile(source, "guest/main.py", "exec"), scope)  # noqa: S102 - what the house runs
+    core.run_until_complete(core.create_task(scope["main"]()))
+
+
 def alone(source, length):
-    heard = [False]
-
-    def hear(*_):
-        heard[0] = True
-
     real = builtins.print
-    builtins.print = hear
-    live = 0
+    builtins.print = lambda *_: None
+    waits = Waits()
     path = "x" * (length - len("/main.py"))
+    live = 0
     for _ in range(2):
-        heard[0] = False
         asyncio.new_event_loop()
-        live = asyncio.run(_alone(source, path, heard))
+        live = _live(source, path, waits)
     builtins.print = real
     print(live)
 
