@@ -36,8 +36,8 @@ STEPS = 100
 MAX_BYTES = 32 * 1024
 KILLS = 300
 ALLOWED_BYTES = 64
-"""How far accuracy may be off. The collector takes every word on the stack that looks like a pointer
-for one, so on either side it may keep an object or two that nothing refers to any more."""
+"""How far accuracy may be off. The collector takes every word on the stack that looks like a
+pointer for one, so on either side it may keep an object that nothing refers to any more."""
 
 _WARM_UP = 5  # kills before the first look: the first fill what is made once
 _PATIENCE_S = 20.0  # for a guest to do its steps, or to be ended
