@@ -17,7 +17,7 @@ _HELP = {
     ("cpu", "on_overrun"): ("WHAT", "what an overrun leads to: kill or suspend"),
     ("memory", "max"): ("SIZE", "at most this much memory: 32k"),
     ("memory", "min"): ("SIZE", "this much memory is reserved for it"),
-    ("memory", "high"): ("SIZE", "a warning mark (not enforced yet)"),
+    ("memory", "high"): ("SIZE", "warned above this, and its garbage is collected sooner"),
     ("storage", "max"): ("SIZE", "at most this much of the flash (not enforced yet)"),
     ("restart", "policy"): ("WHEN", "never, on-failure or always"),
     ("", "criticality"): ("N", "0 to 10: who goes last where memory is short"),

@@ -81,8 +81,6 @@ class Manifest:
     def unenforced(self) -> list[str]:
         """What the manifest asks for and no agent does yet, in words."""
         asked = {
-            "memory.min": self.mem_min is not None,
-            "memory.high": self.mem_high is not None,
             "storage.max": self.storage_max is not None,
             "devices": bool(self.devices),
         }

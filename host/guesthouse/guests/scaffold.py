@@ -33,8 +33,8 @@ max = "20%" # CPU time at most: a share of each period, or "1ms/10ms"; default: 
 
 [memory]
 max = "32k" # above this, after a collection, it is killed; default: none
-# min = "8k" # reserved for it; not enforced yet; default: none
-# high = "24k" # slowed down above this; not enforced yet; default: none
+# min = "8k" # kept free for it; default: none
+# high = "24k" # warned above this; default: none
 
 [storage]
 # max = "16k" # of the board's flash; not enforced yet; default: none
