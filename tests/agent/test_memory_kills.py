@@ -27,4 +27,5 @@ def test_identical_restarts_lose_nothing(micropython: list[str], kills: int) -> 
     found = json.loads(run.stdout)
     assert found["kills"] >= kills
     assert found["lost"] <= ONCE, found
-    assert (found["left"], found["strays"], found["right"], found["exact"]) == (0, 0, True, True)
+    assert found["strays"] <= ONCE, found
+    assert (found["left"], found["right"], found["exact"]) == (0, True, True)

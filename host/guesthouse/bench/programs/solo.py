@@ -46,7 +46,8 @@ def _live(source, path, waits):
 def _run(source, path):
     scope = {"__name__": "__main__", "__file__": path + "/main.py"}
     exec(compile(source, "guest/main.py", "exec"), scope)  # noqa: S102 - what the house runs
-    core.run_until_complete(core.create_task(scope["main"]()))
+    core.create_task(scope["main"]())
+    core.run_until_complete()  # until nothing is left, which is all that it then looks at
 
 
 def alone(source, length):
