@@ -40,11 +40,17 @@ class Failed(Exception):
         self.answer = {"error": error, "hint": hint}
 
 
-# What wire.py calls a number: "no-main" for REASON_NO_MAIN. Looked up each time, because a table
-# would take 2 kB.
-def _name(prefix, number):
-    names = [n for n, v in wire.__dict__.items() if v == number and n.startswith(prefix)]
-    return names[0][len(prefix) :].lower().replace("_", "-")
+# What wire.py calls numbers: "no-main" for ("REASON_", REASON_NO_MAIN). It is loaded for as long as
+# that takes: compiled for a board, nobody else has need of its names, which are 2.5 kB.
+def _names(*wanted):
+    from . import wire
+
+    names = []
+    for prefix, number in wanted:
+        found = [n for n, v in wire.__dict__.items() if v == number and n.startswith(prefix)]
+        names.append(found[0][len(prefix) :].lower().replace("_", "-"))
+    modules.drop(wire)
+    return names
 
 
 def _is_positive(value):
@@ -183,7 +189,7 @@ class Commands:
     # --- guests ---
 
     def answer(self, instance):
-        return {"instance": instance.name, "state": _name("STATE_", instance.state)}
+        return {"instance": instance.name, "state": _names(("STATE_", instance.state))[0]}
 
     def start(self, body):
         instance = self.instance(body)
@@ -287,14 +293,17 @@ class Commands:
         for key in ("cpu_max_us", "cpu_period_us", "slice_max_us", "mem_max"):
             limits[key] = spec[key]
         breach = self.breach(instance)
+        state, reason = _names(
+            ("STATE_", instance.state), ("REASON_", instance.last_reason or instance.reason)
+        )
         _, lines = instance.log.lines(max(0, instance.log.next - 5))
         lines.reverse()
         lines = _fit_lines(lines, _WHY_ROOM - (_BREACH_ROOM if breach else 0))
         lines.reverse()
         answer = {
             "name": instance.name,
-            "state": _name("STATE_", instance.state),
-            "reason": _name("REASON_", instance.last_reason or instance.reason),
+            "state": state,
+            "reason": reason,
             "where": _fit(instance.last_where, _TEXT_ROOM),
             "what": _fit(instance.last_what, _TEXT_ROOM),
             "at_s": instance.last_s if instance.last_reason else instance.moved_s,
@@ -324,7 +333,7 @@ class Commands:
         return {
             "count": reservation.breaches,
             "missing_us": missing,
-            "cause": _name("BLACKOUT_", kind),
+            "cause": _names(("BLACKOUT_", kind))[0],
             "by": "".join([i.name for i in self.kernel.instances if i.id == by]),
             "length_us": us,
         }
@@ -340,7 +349,7 @@ class Commands:
         from . import journal
 
         try:
-            return journal.page(self.kernel.hooks.root, body.get("from", 0), _name)
+            return journal.page(self.kernel.hooks.root, body.get("from", 0), _names)
         finally:
             modules.drop(journal)
 

@@ -52,16 +52,18 @@ def read(root):
     return events, False
 
 
-# The answer to VERB_JOURNAL: the events from number `first` on. `name` is what finds the names of
-# reasons and resets.
-def page(root, first, name):
+# The answer to VERB_JOURNAL: the events from number `first` on. `names` is what finds the names of
+# reasons and resets, all at once.
+def page(root, first, names):
     events, damaged = read(root)
+    shown = events[first : first + _PAGE]
+    found = names(*[pair for e in shown for pair in (("REASON_", e[0]), ("RESET_", e[1]))])
     told = []
-    for reason, cause, count, boot, second, guest in events[first : first + _PAGE]:
+    for _, _, count, boot, second, guest in shown:
         told.append({
-            "reason": name("REASON_", reason),
+            "reason": found.pop(0),
             "guest": guest,
-            "reset": name("RESET_", cause),
+            "reset": found.pop(0),
             "count": count,
             "boot": boot,
             "s": second,

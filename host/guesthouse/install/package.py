@@ -8,12 +8,13 @@ import importlib
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from guesthouse.core.assets import agent_dir
 from guesthouse.core.errors import GuesthouseError
+from guesthouse.install.fold import Constant, constants_of, fold
 from guesthouse.install.target import Target
 
 FOLDER = "lib/house"
@@ -134,7 +135,9 @@ def build_package(target: Target, source: Path | None = None) -> Package:
         ((path, place) for path, place in modules if _is_for(path, target.port)),
         key=lambda one: str(one[1]),
     )
-    files = _compile(needed, target)
+    protocol = source / "house/wire.py"
+    constants = constants_of(protocol.read_text("utf-8")) if protocol.exists() else {}
+    files = _compile(needed, target, constants)
     boot = (source / _BOOT_SOURCE).read_bytes()
     version = re.search(rb'^VERSION = "([^"\n]+)"', (source / "house/boot.py").read_bytes(), re.M)
     if version is None:
@@ -154,16 +157,21 @@ def _is_for(path: Path, port: str) -> bool:
     return named is not None and named["port"] == port
 
 
-def _compile(modules: Sequence[tuple[Path, PurePosixPath]], target: Target) -> list[BoardFile]:
+def _compile(
+    modules: Sequence[tuple[Path, PurePosixPath]],
+    target: Target,
+    constants: Mapping[str, Constant],
+) -> list[BoardFile]:
     compiler = find_mpy_cross()
     files = []
     with tempfile.TemporaryDirectory(prefix="guesthouse-") as folder:
-        out = Path(folder, "out.mpy")
+        out, folded = Path(folder, "out.mpy"), Path(folder, "folded.py")
         for source, place in modules:
+            folded.write_text(fold(source.read_text("utf-8"), constants), "utf-8")
             # The name is what tracebacks show: the agent tells its own frames by it.
             command = [
                 *(compiler, _OPTIMIZE, f"-march={target.arch}"),
-                *("-s", f"/{place}", "-o", str(out), str(source)),
+                *("-s", f"/{place}", "-o", str(out), str(folded)),
             ]
             try:
                 done = subprocess.run(
