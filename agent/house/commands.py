@@ -173,7 +173,7 @@ class Commands:
         return table.total * table.block - self.kernel.port.HEAP_RESERVE
 
     def level(self, body):
-        self.kernel.telemetry.trace = bool(body["trace"])
+        self.kernel.telemetry.set_trace(bool(body["trace"]))
 
     # A body of any length is taken and one of any length sent back, so that the host can measure
     # the line. The free space is told only where it is asked for: littlefs walks all of its

@@ -1,11 +1,12 @@
 # The last lines a guest printed, kept on the board for `why` and `logs`.
 
 
-# Lines as bytes in one preallocated ring, oldest overwritten first. Each line has a
-# number, counted from the instance's creation, so that a reader can ask for what is new.
+# Lines as bytes in one ring, oldest overwritten first. Each line has a number, counted from the
+# instance's creation, so that a reader can ask for what is new. The ring comes with the first
+# line: it is the guest's then, who may never print one.
 class LogTail:
     def __init__(self, size):
-        self.data = bytearray(size)
+        self.data = None
         self.size = size
         self.start = 0  # where the oldest line begins
         self.used = 0
@@ -19,6 +20,8 @@ class LogTail:
         line = line[: min(255, size - 1)]
         n = len(line)
         self.torn = True
+        if self.data is None:
+            self.data = bytearray(size)
         while self.used + n + 1 > size:
             old = self.data[self.start] + 1
             self.start = (self.start + old) % size

@@ -11,11 +11,18 @@ _SIZE = const(32)
 # `data` and commits with one store; a guest stopped half way leaves nothing behind.
 class Ring:
     def __init__(self, capacity):
+        self.slots = self.head = self.tail = 0
+        self.dropped = 0
+        self.open(capacity)
+
+    # Makes room for at least `capacity` records, unless the ring holds some right now.
+    def open(self, capacity):
+        if self.slots > capacity or self.head != self.tail:
+            return
         self.data = bytearray((capacity + 1) * RECORD_SIZE)
         self.slots = capacity + 1
         self.head = 0  # next slot to fill
         self.tail = 0  # oldest filled slot
-        self.dropped = 0
 
     def room(self):
         return (self.tail - self.head - 1) % self.slots

@@ -10,6 +10,9 @@ from . import meter, wire
 from .clock import TICKS_MASK
 from .wire import AGENT, BOARD, NONE, SATURATED
 
+# Records in a second: heap, link and two of times; use, memory and counts.
+_OF_BOARD = const(4)
+_OF_INSTANCE = const(3)
 _PERIOD_MS = const(1000)
 _CHECK_S = const(10)  # between two checks of the frame table, in time that nobody needs
 _CHECK_LATE_S = const(60)  # the same where nobody lets the board idle
@@ -175,6 +178,7 @@ class Summary:
     def tell_all(self, now):
         kernel = self.kernel
         telemetry = kernel.telemetry
+        telemetry.summary.open(_OF_BOARD + _OF_INSTANCE * len(kernel.instances))
         kernel.clock.advance()
         if self.proven and kernel.clock.s >= _PROVEN_S:
             kernel.port.keep(0, self.proven)

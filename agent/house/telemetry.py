@@ -25,7 +25,8 @@ class Telemetry:
         self.port = port
         self.clock = clock
         self.boot_id = boot_id
-        self.rings = tuple([Ring(capacity) for capacity in port.RINGS])
+        # the last one has no room before the trace level is asked for
+        self.rings = tuple([Ring(capacity) for capacity in port.RINGS[:3] + (0,)])
         self.state, self.summary, self.text, self.trace_ring = self.rings
         self.trace = False
         self.next = 0  # number of the next record sent
@@ -39,6 +40,12 @@ class Telemetry:
         self.bytes_sent = 0
         self.batches = 0
         self.stalls = 0
+
+    # Switches the trace level on or off. Its ring stays once it is there.
+    def set_trace(self, on):
+        if on:
+            self.trace_ring.open(self.port.RINGS[3])
+        self.trace = on
 
     # --- writing records ---
 

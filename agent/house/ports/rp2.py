@@ -29,7 +29,9 @@ NESTED_STACK = 2900  # bytes that must be left for a suspension, and there for a
 COMMAND_STACK = 4300
 ASK_US = 5000  # for an answer of a guest's object; to tell where it was takes 1 to 3 ms
 LOG_TAIL = 256  # bytes of last log lines kept for each guest
-RINGS = (64, 48, 48, 32)  # records that wait for the line: states, summaries, texts, slices
+# Records that wait for the line: states, summaries, texts, slices. Room for the summaries of four
+# guests; Summary makes more for more.
+RINGS = (64, 16, 48, 32)
 LOAD_MAX_US = 2000000  # time a module body may take, its compilation too, where nothing is said
 TICKS_MASK = const(0x3FFFFFFF)
 

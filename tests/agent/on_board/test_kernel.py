@@ -722,7 +722,7 @@ def main():
     board.run(20)
     kernel = board.kernel
     kernel.service = lambda now: None
-    kernel.telemetry.trace = True
+    kernel.telemetry.set_trace(True)
     for _ in range(100):
         kernel.step()
     slices = guest.slices

@@ -71,7 +71,7 @@ def test_records_are_numbered_without_a_gap():
 
 def test_a_full_ring_drops_whole_records_and_counts_them():
     line, telemetry = _telemetry()
-    telemetry.trace = True
+    telemetry.set_trace(True)
     for _ in range(100):
         telemetry.slice(2, 1, 1, 1, 0, 0, 0)
     telemetry.pump()
@@ -83,6 +83,7 @@ def test_a_full_ring_drops_whole_records_and_counts_them():
 
 def test_transitions_go_before_everything_else():
     line, telemetry = _telemetry()
+    telemetry.set_trace(True)
     telemetry.slice(2, 1, 1, 1, 0, 0, 0)
     telemetry.say(2, wire.TEXT_LOG, "a line")
     telemetry.transition(2, 1, 2, wire.REASON_LOADED)
