@@ -22,6 +22,29 @@ _RESTART = {
 
 
 class Instance:
+    # What few instances ever change takes no room in the others.
+    overruns = 0
+    kills = 0
+    restarts = 0
+    failures = 0
+    collections = 0
+    last_reason = wire.REASON_NONE
+    last_where = ""
+    last_what = ""
+    last_s = 0
+    log_dropped = 0
+    metrics = 0
+    refill = None  # its second node, once it has needed one
+    refilling = False  # that stands among the sleepers
+    throttled_since = 0
+    announce = False
+    load_us = 0  # CPU time of this load
+    stopping = None  # when a stop that was asked for becomes a kill, in ms
+    verdict = (0, 0)  # the numbers that go with it
+    then = wire.REASON_NONE  # what to do after it ended, if not what the policy says
+    left = 0  # blocks that its last run left; some of them a pointer may keep for a while
+    suspendable = 0  # or the port's mark of a limit at which a slice is suspended
+
     def __init__(self, ident, owner, image, index, port, block):
         self.id = ident  # in records
         self.owner = owner  # in the frame table
@@ -46,41 +69,20 @@ class Instance:
             _RESTART[spec["restart"]], spec["backoff_min_s"], spec["backoff_max_s"]
         )
         self.load_max_us = spec["load_max_us"] or max(port.LOAD_MAX_US, spec["slice_max_us"])
-        self.suspendable = 0  # or the port's mark of a limit at which a slice is suspended
         self.apply_spec(now)
 
         self.throttled = Account()
-        self.overruns = 0
-        self.kills = 0
-        self.restarts = 0
-        self.failures = 0
-        self.collections = 0
         self.waited_ms = 0  # it could run and did not, modulo 2**16
         self.started = 0  # clock second of the last start
-        self.last_reason = wire.REASON_NONE
-        self.last_where = ""
-        self.last_what = ""
-        self.last_s = 0
         self.moved_s = 0  # clock second of the last change of state that was recorded
 
         self.log = LogTail(port.LOG_TAIL)
         self.partial = ""  # a printed line that has no end yet
-        self.log_dropped = 0
         self.log_tokens = _LOG_BURST
-        self.metrics = 0
 
         # The scheduler's. `node` is the instance's place in one of the kernel's queues.
         self.queued = None
-        self.refill = None  # its second node, once it has needed one
-        self.refilling = False  # that stands among the sleepers
-        self.throttled_since = 0
-        self.announce = False
-        self.load_us = 0  # CPU time of this load
-        self.left = 0  # blocks that its last run left; some of them a pointer may keep for a while
         self.condemned = wire.REASON_NONE  # why the next slice is to be the last
-        self.stopping = None  # when a stop that was asked for becomes a kill, in ms
-        self.verdict = (0, 0)  # the numbers that go with it
-        self.then = wire.REASON_NONE  # what to do after it ended, if not what the policy says
 
         # The guest's own; all of it is dropped when the guest ends.
         self.drop()
