@@ -389,6 +389,31 @@ async def main():
 
 
 # What commands leave behind fills the heap while no guest has a slice that would show it.
+# A callback that is scheduled where no stack is left leaves the VM's scheduler locked for ever.
+def test_a_guest_that_swallows_at_its_recursion_limit_leaves_the_scheduler_as_it_was():
+    source = """
+def dive():
+    try:
+        dive()
+    except RuntimeError:
+        while True:
+            try:
+                while True:
+                    pass
+            except BaseException:
+                pass
+async def main():
+    dive()
+"""
+    (state, reason, *_), instance = _ended(source, 20000)
+    assert (state, reason) == (wire.STATE_KILLED, wire.REASON_OVERRUN)
+    ran = []
+    micropython.schedule(ran.append, 1)
+    for _ in range(100):
+        pass
+    assert ran
+
+
 def test_what_the_agent_drops_is_collected_while_nobody_runs():
     board = Board()
     kernel = board.kernel
