@@ -86,13 +86,15 @@ class Lifecycle:
     def start(self, instance, reason):
         kernel = self.kernel
         kernel.schedule.take(instance)
+        instance.then = wire.REASON_NONE
+        if kernel.suspension is not None and kernel.suspension.postpones(instance):
+            return
         if kernel.port.recall(2) == instance.tag:
             kernel.port.keep(2, 0)  # somebody gives it another chance
         if reason == wire.REASON_RETRY or reason == wire.REASON_RESTART:
             instance.restarts += 1
         instance.condemned = wire.REASON_NONE
         instance.stopping = None
-        instance.then = wire.REASON_NONE
         if instance.spec["on_overrun"] == "suspend" and kernel.suspension is None:
             self.prepare_suspension()
         if kernel.suspension is not None:

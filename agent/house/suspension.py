@@ -33,6 +33,7 @@ _DEEP_VERBS = (
     wire.VERB_JOURNAL,
 )
 
+_POSTPONED_MS = const(100)
 _LAST_US = const(20)  # for a guest that is to end: the port raises in it at once
 _FIRST_MS = const(-0x10000000)  # the rest of the slice comes before all tasks
 
@@ -65,6 +66,17 @@ class Suspension:
             self.dive()
         except RuntimeError:
             pass
+
+    # Whether the guest, which is to start, has to wait: to read and to compile it goes deeper than
+    # the stack is left.
+    def postpones(self, instance):
+        if self.handle is None:
+            return False
+        kernel = self.kernel
+        instance.state = wire.STATE_BACKOFF
+        at = ticks_add(kernel.port.ticks_ms(), _POSTPONED_MS)
+        kernel.schedule.enqueue(instance, kernel.schedule.sleepers, at)
+        return True
 
     # Before a guest's start.
     def prepare(self, instance):

@@ -594,6 +594,36 @@ def test_the_agent_can_be_left_while_a_guest_is_suspended():
     board.close()
 
 
+def test_where_the_stack_is_short_loads_wait_and_deep_commands_are_refused():
+    board = Lined()
+    board.port.COMMAND_STACK = 1 << 20
+    handle = board.kernel.link.handle
+    instance = board.suspending("g", _LONG.replace("1000000", "6000000"))
+    other = board.guest("other", _TICKER)
+    seen = []
+
+    def ask():
+        told = board.kernel.link.handle(wire.VERB_SET, {"g": "other", "weight": 50})
+        seen.append((told[0], "while g.0 is suspended" in told[1]["error"]))
+        seen.append(board.kernel.link.handle(wire.VERB_WHY, {"g": "g"})[0])
+        seen.append(board.kernel.link.handle(wire.VERB_RESTART, {"g": "other"})[0])
+        board.at(5, look)
+
+    def look():
+        seen.append((other.state, other.queue))
+
+    board.at(3, ask)
+    board.end(instance, 20000)
+    refused = (wire.STATUS_WRONG_STATE, True)
+    waits = (wire.STATE_BACKOFF, None)
+    assert seen == [refused, wire.STATUS_OK, wire.STATUS_OK, waits], seen
+    assert board.kernel.link.handle == handle
+    assert instance.log.lines(0)[1] == [str(_work(6000000))]
+    board.run(5000, lambda: other.state == wire.STATE_WAITING)
+    assert other.state == wire.STATE_WAITING and other.restarts == 1
+    board.close()
+
+
 def test_an_error_of_the_agent_meanwhile_is_told_and_all_go_on():
     board = Lined()
     instance = board.suspending("g", _LONG.replace("1000000", "3000000"))
