@@ -233,3 +233,5 @@ class Suspension:
         instance.drop()
         kernel.forget()
         kernel.port.renew()
+        kernel.table.collect(wire.AGENT)
+        kernel.table.forget(instance.owner, kernel.strays)  # another may have its number by now

@@ -489,7 +489,8 @@ def reserved_beside_a_hog(costs: Costs | None = None, **spec: Any) -> tuple[Boar
     guest = board.add([Step(100)], cpu_min_us=1_000, cpu_min_period_us=10_000, **spec)
     board.add([Step(1_000)])
     board.run(100 * MS)
-    assert not board.breaches
+    assert all(breach.excused for breach in board.breaches)
+    board.breaches.clear()  # those of the loads
     return board, guest
 
 
