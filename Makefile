@@ -4,6 +4,7 @@
 .PHONY: help setup demo test check lint types agent-types layers soak firmware clean
 
 BIN := .venv/bin
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadgroup
 READY := .venv/.ready
 
 help:
@@ -24,7 +25,7 @@ demo: $(READY)
 	else exec $(BIN)/guesthouse demo --headless --seconds 10; fi
 
 test: check
-	$(BIN)/pytest
+	$(PYTEST)
 
 check: lint types agent-types layers
 
@@ -41,7 +42,7 @@ layers: $(READY)
 	$(BIN)/lint-imports --no-cache --no-logo
 
 soak: $(READY)
-	$(BIN)/pytest -m "soak or not soak"
+	$(PYTEST) -m "soak or not soak"
 
 firmware: $(READY)
 	$(BIN)/python tools/firmware.py
