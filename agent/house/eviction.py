@@ -7,7 +7,7 @@ def choose(instances, counts):
     victim = victim_key = None
     for instance in instances:
         over = counts[instance.owner] - instance.min_blocks
-        if instance.queue is None or over <= 0:
+        if instance.queue is None or instance.condemned or over <= 0:
             continue
         key = (-instance.spec["criticality"], over)
         if victim_key is None or key > victim_key:

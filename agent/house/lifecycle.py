@@ -253,14 +253,14 @@ class Lifecycle:
             kernel.schedule.ready(instance, kernel.port.ticks_ms())
 
     # Ends it now, and tells what that has freed: the heap is `short` of so many bytes, and it holds
-    # so many over its memory.min.
+    # so many over its memory.min. One that is suspended ends as soon as the stack is its own again.
     def evict(self, instance, over, short):
         kernel = self.kernel
         self.condemn(instance, wire.REASON_EVICTED, short, over)
         if instance.condemned:
             kernel.schedule.take(instance)
-            kernel.dispatch(instance)
-            kernel.judge(instance)
+            if kernel.dispatch(instance):
+                kernel.judge(instance)
 
     # The guest was stopped from outside, by its deadline or because it was condemned.
     def stopped(self, instance, hits, used):

@@ -232,6 +232,7 @@ class Holder:
         self.min_blocks = min_blocks
         self.spec = {"criticality": criticality}
         self.queue = True
+        self.condemned = wire.REASON_NONE
 
 
 def test_the_least_critical_goes_first_then_who_is_furthest_above_its_min():

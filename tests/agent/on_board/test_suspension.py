@@ -4,7 +4,7 @@
 # slice has ended. So what is done to it meanwhile is done by the line, in Board.at().
 
 from board import Board
-from house import meter, wire
+from house import eviction, meter, wire
 
 _CONTROL = """
 from house import guest
@@ -519,6 +519,17 @@ async def main():
     board, instance, end = _done_to_it(lambda *_: None, source, mem_max=100000)
     assert end[:2] == (wire.STATE_KILLED, wire.REASON_OOM), end
     assert "g/main.py" in end[5], end
+    board.close()
+
+
+def test_one_that_has_to_make_room_ends_where_it_was():
+    board, instance, end = _done_to_it(
+        lambda board, instance: eviction.make_room(board.kernel, 1),
+        "kept = bytearray(200000)\nasync def main():\n    while True:\n        pass\n",
+    )
+    assert end[:2] == (wire.STATE_KILLED, wire.REASON_EVICTED), end
+    assert end[5] == "g/main.py:3 in main" or end[5] == "g/main.py:4 in main", end
+    assert board.kernel.faults == 0
     board.close()
 
 
