@@ -136,6 +136,17 @@ def finish():
     os.rename(_READY, _MANIFEST)
 
 
+# Gives back the flash that the agent has written beside the file system. One that has no such
+# module, or whose module is damaged, leaves it: nothing looks there.
+def release():
+    try:
+        from house.ports import rp2_xip
+
+        rp2_xip.erase()
+    except Exception:
+        pass
+
+
 def restore(name, path):
     os.rename(name, path)
 

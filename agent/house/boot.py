@@ -27,6 +27,7 @@ ESTIMATE = "/estimate.on"
 # The agent is given this long between two looks at its line before it counts as hung. Nothing it
 # does takes half of it.
 _HANG_MS = const(8000)
+_UNCLEAN = const(2)  # boots in a row, one less than those that leave the guests out
 
 
 # The mechanisms that everything rests on: a list of (name, None or why it does not work).
@@ -42,6 +43,24 @@ def firmware():
     return sys.version.split("; ")[-1]
 
 
+# Loads what is needed seldom and lets go of it: the names that it leaves behind are there in time
+# to be moved to flash. Returns how many unclean boots there were before this one.
+def _meet_names(port):
+    from . import admission, deploy, journal, recovery, wire
+
+    unclean = recovery.Past(port).unclean
+    for module in (admission, deploy, journal, recovery, wire):
+        modules.drop(module)
+    return unclean
+
+
+# Whatever the unclean boots were for, the agent does not add to it what it can do without.
+def _move_to_flash(port, table):
+    if _meet_names(port) >= _UNCLEAN:
+        return "the board was reset too often"
+    return port.move_to_flash(table)
+
+
 # Puts a board's agent together; returns (kernel, commands). `root` is the folder that holds images
 # and data, `name` what the board calls itself.
 def assemble(port, heap_port, root, name):
@@ -53,6 +72,16 @@ def assemble(port, heap_port, root, name):
     tests = mechanisms(port, table)
     if tests[0][1] is not None:
         raise SystemExit("this firmware cannot stop a guest: " + tests[0][1])
+    if hasattr(port, "move_to_flash"):
+        tests.append(("in-place", _move_to_flash(port, table)))
+        modules.forget_files()
+        table.collect()
+    return _put_together(port, table, tests, root, name)
+
+
+# A function of its own, because one that is being run stays in the heap.
+def _put_together(port, table, tests, root, name):
+    version = firmware()
     boot_id = int.from_bytes(os.urandom(3), "little") | 1
     current = [None]
     telemetry = Telemetry(port, Clock(port.ticks_us), boot_id)
@@ -61,7 +90,7 @@ def assemble(port, heap_port, root, name):
     kernel.capacity = kernel.strays - FIRST_GUEST
     identity = [
         (wire.TEXT_BOARD, name),
-        (wire.TEXT_FIRMWARE, firmware()),
+        (wire.TEXT_FIRMWARE, version),
         (wire.TEXT_AGENT, VERSION),
     ] + [(wire.TEXT_MECHANISM, "%s: %s" % (test, reason or "ok")) for test, reason in tests]
     kernel.summary = Summary(kernel, identity)
@@ -70,7 +99,7 @@ def assemble(port, heap_port, root, name):
         "agent": VERSION,
         "boot": boot_id,
         "board": name,
-        "firmware": firmware(),
+        "firmware": version,
         "root": root,
     }
     commands = Commands(kernel, Store(root), answer)

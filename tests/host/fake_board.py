@@ -83,6 +83,9 @@ class FakeBoard:
     def restore(self, name: str, path: str) -> None:
         self._step(lambda: self.files.__setitem__(path, self.files.pop(name)))
 
+    def release(self) -> None:
+        pass
+
     def remove(self, paths: Sequence[str]) -> None:
         for path in paths:
             for one in [one for one in self.files if one == path or one.startswith(f"{path}/")]:

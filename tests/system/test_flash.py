@@ -33,6 +33,7 @@ from guesthouse.install.repl import BoardError, Repl
 from guesthouse.install.target import target_of_family
 from guesthouse.link.ports import PortSpec
 from guesthouse.link.transport import PortLost
+from tests.support.agent_pico import region_of
 from tests.support.pico import PATIENCE_S, run
 
 pytestmark = pytest.mark.skipif(platform.system() != "Linux", reason="these boards need Linux")
@@ -265,7 +266,10 @@ def test_the_agent_goes_to_a_blank_board_with_a_guest_and_comes_off_again(
         assert [one["instance"] for one in done["guests"]] == ["hello.0"]
         assert main(["-p", "pico-sim", "unflash"]) == ExitCode.USAGE
         assert "--keep-guests or --yes" in capsys.readouterr().err
+        flashed = picosim.require().root / picosim.FLASH_FILE
+        assert region_of(flashed.read_bytes()).strip(b"\xff")
         assert main(["-p", "pico-sim", "unflash", "--yes"]) == ExitCode.OK
+        assert not region_of(flashed.read_bytes()).strip(b"\xff")
         assert run(picosim.require().path, "import os; print(os.listdir())") == "[]"
     finally:
         picosim.stop()

@@ -5,6 +5,7 @@
 # The RP2350 is written after its data sheet and has not been run.
 
 import array
+import gc
 import micropython
 import select
 import sys
@@ -68,6 +69,8 @@ _RAM_END = 0x20082000
 
 # A slice is not shorter than this: the alarm must still lie ahead when it is set.
 _SHORTEST_US = const(20)
+_MOVING = const(0x2B1158)  # see move_to_flash()
+_MOVE_MS = const(8000)  # it takes one second, two where it writes
 _LOOK_US = const(20000)  # between two looks of the handler at what the host sends
 _MISSED_US = const(1000)
 
@@ -129,6 +132,7 @@ _LAST_CALL = const(42)
 
 _handler = None
 _old_vector = 0
+_kept = []  # type: list  # what is still needed of what has moved to flash
 _exception = None
 _held = ()  # where file systems call the flash driver; see rp2_flash.py
 
@@ -178,6 +182,37 @@ def start():
     mem32[_TIMER + _ENABLE + _SET] = 1 << _ALARM
     mem32[_NVIC_ENABLE] = 1 << _ALARM
     return None
+
+
+# Moves what never changes of the agent out of the heap; returns None or why not. The agent runs
+# either way, so nothing is raised. Should it not come back, the watchdog ends it, and the board
+# does not try again while it has power.
+def move_to_flash(table):
+    if _kept:
+        return None  # by an earlier run of the agent
+    if _RP2350:
+        return "not for this chip"
+    if not table.exact:
+        return "the heap's layout is unknown"
+    if recall(3) == _MOVING:
+        return "the board was reset in the midst of it"
+    gc.collect()
+    gc.enable()  # the move leaves much behind
+    keep(3, _MOVING)
+    watch(_MOVE_MS)
+    try:
+        from . import rp2_xip
+
+        try:
+            return rp2_xip.move(table.layout, _kept, feed)
+        finally:
+            modules.drop(rp2_xip)
+    except Exception as error:
+        return repr(error)
+    finally:
+        unwatch()
+        keep(3, 0)
+        gc.disable()
 
 
 # Gives the alarm back.
@@ -294,8 +329,8 @@ def stolen_us(gap):
 # --- what survives a reset ----------------------------------------------------
 
 
-# One of three words of 30 bits that survive a reset, but no loss of power: the watchdog's scratch
-# registers 0 to 2. The boot ROM and the SDK use 4 to 7, nobody uses 3.
+# One of four words of 30 bits that survive a reset, but no loss of power: the watchdog's scratch
+# registers. The boot ROM and the SDK use 4 to 7. Word 3 is this port's own.
 def recall(index):
     return mem32[_WATCHDOG + _SCRATCH + 4 * index] & TICKS_MASK
 

@@ -96,6 +96,10 @@ class Board(Protocol):
         """Rename."""
         ...
 
+    def release(self) -> None:
+        """Erase what the agent on the board has written beside the file system."""
+        ...
+
     def remove(self, paths: Sequence[str]) -> None:
         """Remove files, and folders with all that is in them."""
         ...
@@ -195,6 +199,9 @@ class ReplBoard:
 
     def restore(self, name: str, path: str) -> None:
         self._call(f"restore({name!r}, {path!r})")
+
+    def release(self) -> None:
+        self._call("release()", _LONG_S)
 
     def remove(self, paths: Sequence[str]) -> None:
         if paths:

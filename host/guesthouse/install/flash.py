@@ -133,6 +133,7 @@ def unflash_board(
         if path not in map(original, restored)
     ]
     stray = [path for path in content.hashes if path.endswith(STAGED) and path.startswith(FOLDER)]
+    board.release()  # by the agent's own module
     board.remove(sorted(ours, key=lambda path: path != BOOT))
     gone = [path for path in manifest.gone if path in content.hashes]
     board.remove([*stray, *gone, *folders, _EVENTS])

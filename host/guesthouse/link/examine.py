@@ -37,6 +37,10 @@ _MEANS = {
         "memory figures are estimates on this firmware, and memory.max is not exact",
         "use an official MicroPython image where memory limits must hold to the block",
     ),
+    "in-place": (
+        "the agent takes 60 kB more of the memory that guests could have",
+        "use an official MicroPython image; what else lies below the file system can be erased",
+    ),
 }
 _BAD_STATES = ("quarantined", "failed", "killed", "backoff")
 

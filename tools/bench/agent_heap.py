@@ -1,0 +1,42 @@
+"""What the agent takes of a Pico's heap while four guests run, on the emulated Pico.
+
+Installs the agent as ``guesthouse flash`` does, starts it twice (the first boot writes
+what is executed in place, the second finds it), and prints bytes after a collection::
+
+    python tools/bench/agent_heap.py
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from guesthouse.board.firmware import find_or_build_firmware
+from guesthouse.board.picosim import private_board
+from tests.support.agent_pico import AgentHeap, flash_with_agent, run_agent
+
+
+def main() -> int:
+    firmware = find_or_build_firmware(print)
+    with tempfile.TemporaryDirectory() as folder:
+        flash = flash_with_agent(firmware, Path(folder), guests=4)
+        with private_board(firmware=firmware, flash=flash) as board:
+            first = run_agent(board.path)
+            second = run_agent(board.path)
+    for name, heap in (("first boot", first), ("second boot", second)):
+        print(_row(name, heap))
+    return 0
+
+
+def _row(name: str, heap: AgentHeap) -> str:
+    return (
+        f"{name:12} agent {heap.agent} of {heap.free} bytes, {100 * heap.agent / heap.free:.1f} %; "
+        f"assembled in {heap.assembled_ms} ms; in place: {heap.in_place}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
