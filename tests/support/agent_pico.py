@@ -34,13 +34,16 @@ _PROGRAM = """\
 import gc, io, json, os, sys, time
 gc.collect()
 free, before = gc.mem_free(), gc.mem_alloc()
-from house import boot, recovery, where
+from house import boot
 from house.ports import rp2, rp2_heap
 rp2.serial_write = lambda data, n: n
 start = time.ticks_ms()
 kernel, commands = boot.assemble(rp2, rp2_heap, "", "pico")
 took = time.ticks_diff(time.ticks_ms(), start)
+from house import recovery
 recovery.begin(kernel, commands, recovery.Past(rp2))
+boot.modules.drop(recovery)
+del recovery
 end = time.ticks_add(time.ticks_ms(), 1000)
 while time.ticks_diff(end, time.ticks_ms()) > 0:
     kernel.step()
@@ -61,6 +64,7 @@ def inner(n):
     return 1 // n
 def outer():
     inner(0)
+from house import where
 try:
     outer()
 except ZeroDivisionError as error:
