@@ -196,7 +196,6 @@ def move_to_flash(table):
         return "the heap's layout is unknown"
     if recall(3) == _MOVING:
         return "the board was reset in the midst of it"
-    gc.collect()
     gc.enable()  # the move leaves much behind
     keep(3, _MOVING)
     watch(_MOVE_MS)

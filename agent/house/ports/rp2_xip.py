@@ -35,6 +35,13 @@ _FLASH_END = 0x11000000
 _RAM = 0x20000000
 _RAM_END = 0x20042000
 
+# Which interrupts the USB controller raises: rp2_heap.py says why the word is cleared of frames
+# during what takes long.
+_USB_ENABLED = 0x50110090
+_SET = const(0x2000)  # bytes behind it
+_CLEAR = const(0x3000)
+_FRAME = const(0x20000)
+
 _VECTORS = const(0x200)  # bytes at the beginning of RAM that hold the interrupts' vectors
 _SAMPLE = const(16)  # words by which the rest is recognised in flash
 
@@ -286,6 +293,29 @@ def _places(lengths: ptr8, i: int, n: int, base: int, out: ptr32) -> int:
     return i
 
 
+_told = [0]  # of what _quiet() has cleared
+
+
+# The USB stack is told of no frames from here on, until the move is over: see rp2_heap.py. Called
+# again and again, because a host that opens the port has it told of them anew.
+def _quiet():
+    told = mem32[_USB_ENABLED] & _FRAME
+    if told:
+        _told[0] = told
+        mem32[_USB_ENABLED + _CLEAR] = told
+
+
+def _collect():
+    _quiet()
+    gc.collect()
+
+
+# Calls machine code that looks at all of the memory.
+def _at_length(function, *words):
+    _quiet()
+    return function(*words)
+
+
 # --- the flash ---
 
 
@@ -437,6 +467,7 @@ class _Image:
                 used += k
                 if used == _SECTOR:
                     feed()
+                    _collect()
                     self._bring(at, used)
                     at += _SECTOR
                     used = 0
@@ -662,6 +693,8 @@ def move(layout, kept, feed):
         _move(layout, kept, feed)
     except Unfit as error:
         return error.args[0]
+    finally:
+        mem32[_USB_ENABLED + _SET] = _told[0]
 
 
 def _move(layout, kept, feed):
@@ -678,16 +711,16 @@ def _move(layout, kept, feed):
     _prove(size)
     stack = _stack_end(end)
     # what is garbage now would be taken for the agent's, and be gone when its pointers are turned
-    gc.collect()
+    _collect()
     region = _Region()
     pieces = _Pieces(size, bytearray(blocks), pool)
     code = _Code(layout, pieces)
-    gc.collect()
+    _collect()
     names = _Names(layout, pieces)
     if region.begin <= names.before < region.end:
         # not ours to write anew: the interpreter reads names from there
         raise Unfit("names are in flash since an earlier start without a reset")
-    distance = _distance(_RAM + _VECTORS, _FLASH, region.begin)
+    distance = _at_length(_distance, _RAM + _VECTORS, _FLASH, region.begin)
     heap = array.array("I", (table, pool, end))
     for low, high, away in (
         (_RAM + _VECTORS, pool, distance),
@@ -695,22 +728,23 @@ def _move(layout, kept, feed):
         (pool, end, 0),
         (stack, _RAM_END, 0),
     ):
-        _pin(low, high, away, heap, pieces.marks, pieces.inner, len(pieces.inner))
+        known = pieces.inner
+        _at_length(_pin, low, high, away, heap, pieces.marks, known, len(known))
     keep = array.array("I", bytes(4 * _ROOM))
-    n = _pinned(pieces.marks, blocks, pool, keep, _ROOM)
+    n = _at_length(_pinned, pieces.marks, blocks, pool, keep, _ROOM)
     if n > _ROOM:
         raise Unfit("%d pieces are in use" % n)
     keep = keep[:n]
     pieces.marks = None
     names.add()
-    gc.collect()
+    _collect()
     region.take()
     image = _Image(region, size)
     pieces.place(image)
-    gc.collect()  # often: the heap would be in pieces when the collector comes by itself
+    _collect()  # often: the heap would be in pieces when the collector comes by itself
     last = image.add(names.pool())
     turns = code.turns(image)
-    gc.collect()
+    _collect()
     image.write(feed)
     kept.append((keep, code.keep))
     try:
@@ -764,7 +798,7 @@ class _Code:
         self.alive = alive
         self.functions = functions = array.array("I")
         types = array.array("I", [mem32[id(f)] for f in (_one, _generator, _machine_code, _native)])
-        n = _find(layout.table, blocks, pool, types, len(types), found)
+        n = _at_length(_find, layout.table, blocks, pool, types, len(types), found)
         if n > _ROOM:
             raise Unfit("%d functions" % n)
         for i in range(n):
@@ -773,6 +807,8 @@ class _Code:
                 pieces.slot(function + _CODE)
                 pieces.children(function + _CHILDREN, mem32[function + _CODE])
                 functions.append(function)
+                if len(functions) & 127 == 0:
+                    _collect()
             found[i] = 0  # nothing that points to anything
         # Of each module: it, checksum of its names' table, where its constants are, bytes of them.
         self.tables = []
@@ -812,11 +848,11 @@ class _Code:
         for i in range(0, len(pieces.inner), 2):
             slot = pieces.inner[i]
             turns.add(slot, placed(pieces.inner[i + 1]) + mem32[slot] - pieces.inner[i + 1])
-        gc.collect()
+        _collect()
         self._turn_tables(image, turns)
-        gc.collect()
+        _collect()
         moved = self._functions(image)
-        gc.collect()
+        _collect()
         for context in self.alive:
             self._turn_members(mem32[context + _GLOBALS], moved, turns)
         for members in self._classes():
@@ -845,8 +881,10 @@ class _Code:
     # Puts functions without defaults into the image; returns where they lie.
     def _functions(self, image):
         pieces = self.pieces
-        moved = {}
+        moved = {}  # type: dict[int, int]
         for function in self.functions:
+            if len(moved) & 63 == 63:
+                _collect()
             if pieces.size(function) == 16:
                 own = mem32[function + _CODE]
                 code = pieces.placed(own)
