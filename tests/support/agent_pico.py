@@ -162,6 +162,14 @@ def move_agent(path: str) -> str:
     return _ask(path, _MOVE)
 
 
+def begin_to_move(path: str) -> None:
+    """The same, without waiting for what comes of it."""
+    transport = SerialTransport(path, exclusive=True)
+    transport.enter_raw_repl(soft_reset=True)
+    transport.exec_raw_no_follow(_MOVE)
+    transport.close()
+
+
 def damage(path: str, sector: int, offset: int) -> None:
     """Write zeros over what is executed in place."""
     _ask(path, _DAMAGE.format(sector=sector, offset=offset))

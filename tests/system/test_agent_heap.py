@@ -7,15 +7,13 @@ else was written over it.
 
 from __future__ import annotations
 
-import contextlib
 import platform
 import re
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import serial
-from mpremote.transport import TransportError
 
 from guesthouse.board import picosim
 from guesthouse.board.firmware import Firmware
@@ -26,6 +24,7 @@ from guesthouse.link.ports import PortSpec
 from tests.support.agent_pico import (
     REGION,
     AgentHeap,
+    begin_to_move,
     damage,
     flash_with_agent,
     move_agent,
@@ -102,6 +101,7 @@ def test_what_is_damaged_is_written_anew_and_the_same_as_before(boots: Boots) ->
 
 
 # At which write or erasure: the mark, behind it the first sector, in the midst, near the end.
+CUT_S = 400.0
 CUTS = (2, 20, 150, 290)
 
 
@@ -109,11 +109,11 @@ def cut_the_power(firmware: Firmware, folder: Path, cut_at: int) -> None:
     """On a board whose file system is full; then let it boot, and give it back."""
     flash = flash_with_agent(firmware, folder, guests=0, full=True)
     with picosim.private_board(firmware=firmware, flash=flash, cut_at=cut_at) as board:
-        with contextlib.suppress(TransportError, serial.SerialException, OSError, AssertionError):
-            move_agent(board.path)
-        now = picosim.refresh(board)
-        assert now is not None
-        assert now.last_end == "exit status 75", "the power was not cut"
+        begin_to_move(board.path)
+        end = time.monotonic() + CUT_S
+        while (now := picosim.refresh(board)) is None or now.last_end != "exit status 75":
+            assert time.monotonic() < end, "the power was not cut"
+            time.sleep(0.2)
         flash = (board.root / picosim.FLASH_FILE).read_bytes()
     with picosim.private_board(firmware=firmware, flash=flash) as board:
         assert move_agent(board.path) == MOVED
