@@ -722,13 +722,14 @@ def _move(layout, kept, feed):
         raise Unfit("names are in flash since an earlier start without a reset")
     distance = _at_length(_distance, _RAM + _VECTORS, _FLASH, region.begin)
     heap = array.array("I", (table, pool, end))
+    known = array.array("I", pieces.inner)
+    known.append(names.texts)
     for low, high, away in (
         (_RAM + _VECTORS, pool, distance),
         (_RAM, _RAM + _VECTORS, 0),
         (pool, end, 0),
         (stack, _RAM_END, 0),
     ):
-        known = pieces.inner
         _at_length(_pin, low, high, away, heap, pieces.marks, known, len(known))
     keep = array.array("I", bytes(4 * _ROOM))
     n = _at_length(_pinned, pieces.marks, blocks, pool, keep, _ROOM)
@@ -972,11 +973,9 @@ class _Names:
         for i in range(n):
             pieces.mark(begins[i], _TEXTS)
             begins[i] = 0  # would pin them
-        # The next name begins new texts, so that these need not be kept for it.
-        at = _last_texts(_RAM, pool, end, pieces.marks)
-        if not at:
+        self.texts = _last_texts(_RAM, pool, end, pieces.marks)
+        if not self.texts:
             raise Unfit("the texts of names were not found")
-        mem32[at] = 0
 
     # The texts are laid out anew: how the interpreter has spread them depends on what the heap
     # looked like, and what lies behind them on what was in the memory before.
@@ -1033,6 +1032,7 @@ class _Names:
         if before != self.pools[-1] or mem32[before + 12] != self.used:
             raise Unfit("a name was added meanwhile")
         new = "a name for the move %d" % number
+        mem32[self.texts] = 0  # it begins new texts, so that the last ones need not be kept for it
         mem32[root] = pool
         try:
             getattr(self, new, None)
