@@ -2,6 +2,7 @@
 # `guesthouse flash` puts it there, `guesthouse unflash` takes it away.
 
 import binascii
+import gc
 import os
 import sys
 
@@ -47,6 +48,7 @@ def _start():
     try:
         _finish()
         _check()
+        gc.collect()  # the agent stays where it is loaded: not behind what this has left
         __import__("house.main")  # agent/main.py, compiled: only a board has it there
     # SystemExit too: the firmware would start all over, for ever.
     except (Exception, SystemExit) as error:

@@ -200,10 +200,14 @@ def move_to_flash(table):
     keep(3, _MOVING)
     watch(_MOVE_MS)
     try:
+        table.collect()
+        layout = table.layout
+        room = [bytearray((layout.end - layout.pool) >> 4)]  # before the module is in its way
+
         from . import rp2_xip
 
         try:
-            return rp2_xip.move(table.layout, _kept, feed)
+            return rp2_xip.move(layout, room, _kept, feed)
         finally:
             modules.drop(rp2_xip)
     except Exception as error:

@@ -687,17 +687,18 @@ class _Pieces:
 
 
 # Moves what can be moved; returns None or why nothing was. Into `kept` goes what must not be freed
-# from then on. `feed` is called for each sector that is written: they may take 8 s in all.
-def move(layout, kept, feed):
+# from then on. `feed` is called for each sector that is written: they may take 8 s in all. `room` has
+# a zero for each block of the heap, which is taken out.
+def move(layout, room, kept, feed):
     try:
-        _move(layout, kept, feed)
+        _move(layout, room, kept, feed)
     except Unfit as error:
         return error.args[0]
     finally:
         mem32[_USB_ENABLED + _SET] = _told[0]
 
 
-def _move(layout, kept, feed):
+def _move(layout, room, kept, feed):
     pool = layout.pool
     end = layout.end
     blocks = (end - pool) >> 4
@@ -713,7 +714,7 @@ def _move(layout, kept, feed):
     # what is garbage now would be taken for the agent's, and be gone when its pointers are turned
     _collect()
     region = _Region()
-    pieces = _Pieces(size, bytearray(blocks), pool)
+    pieces = _Pieces(size, room.pop(), pool)
     code = _Code(layout, pieces)
     _collect()
     names = _Names(layout, pieces)
