@@ -124,10 +124,11 @@ flash.writeblocks({sector}, bytes(16), {offset})
 
 def region_of(flash: bytes) -> bytes:
     """What lies between firmware and file system in the flash of a Pico."""
-    return flash[0xA0000 - REGION : 0xA0000]
+    return flash[FILE_SYSTEM - REGION : FILE_SYSTEM]
 
 
-REGION = 24 * 4096  # bytes; of rp2_xip.py
+FILE_SYSTEM = 0xA0000  # where it begins in the flash
+REGION = 24 * 4096  # bytes below it; of rp2_xip.py
 
 
 def flash_with_agent(

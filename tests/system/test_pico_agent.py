@@ -35,6 +35,7 @@ from guesthouse.install.target import target_of_family
 from guesthouse.link import ports
 from guesthouse.link.client import Client
 from guesthouse.link.serial import open_serial
+from tests.support.agent_pico import region_of
 
 pytestmark = pytest.mark.skipif(platform.system() != "Linux", reason="these boards need Linux")
 
@@ -131,6 +132,12 @@ def test_the_board_says_what_it_is_and_which_mechanisms_work(ask: Ask) -> None:
     assert seen["mechanisms"]
     assert all(one["ok"] for one in seen["mechanisms"].values()), seen["mechanisms"]
     assert seen["agent"]
+
+
+def test_what_main_py_starts_is_executed_in_place(state: Path) -> None:
+    """Started from ``main.py`` the agent has less room to move than from the REPL."""
+    flash = picosim.require().root / picosim.FLASH_FILE
+    assert region_of(flash.read_bytes()).strip(b"\xff")
 
 
 def test_a_guest_that_hangs_is_named_with_its_line_and_the_others_go_on(

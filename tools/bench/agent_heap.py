@@ -1,7 +1,8 @@
 """What the agent takes of a Pico's heap while four guests run, on the emulated Pico.
 
 Installs the agent as ``guesthouse flash`` does, starts it twice (the first boot writes
-what is executed in place, the second finds it), and prints bytes after a collection::
+what is executed in place, the second finds it), and once where flash that is somebody
+else's keeps it in the heap. Prints bytes after a collection::
 
     python tools/bench/agent_heap.py
 """
@@ -16,7 +17,13 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from guesthouse.board.firmware import find_or_build_firmware
 from guesthouse.board.picosim import private_board
-from tests.support.agent_pico import AgentHeap, flash_with_agent, run_agent
+from tests.support.agent_pico import (
+    FILE_SYSTEM,
+    REGION,
+    AgentHeap,
+    flash_with_agent,
+    run_agent,
+)
 
 
 def main() -> int:
@@ -26,14 +33,17 @@ def main() -> int:
         with private_board(firmware=firmware, flash=flash) as board:
             first = run_agent(board.path)
             second = run_agent(board.path)
-    for name, heap in (("first boot", first), ("second boot", second)):
+        taken = flash[: FILE_SYSTEM - REGION] + bytes(REGION) + flash[FILE_SYSTEM:]
+        with private_board(firmware=firmware, flash=taken) as board:
+            third = run_agent(board.path)
+    for name, heap in (("first boot", first), ("second boot", second), ("from the heap", third)):
         print(_row(name, heap))
     return 0
 
 
 def _row(name: str, heap: AgentHeap) -> str:
     return (
-        f"{name:12} agent {heap.agent} of {heap.free} bytes, {100 * heap.agent / heap.free:.1f} %; "
+        f"{name:13} agent {heap.agent} of {heap.free} bytes, {100 * heap.agent / heap.free:.1f} %; "
         f"assembled in {heap.assembled_ms} ms; in place: {heap.in_place}"
     )
 

@@ -687,8 +687,8 @@ class _Pieces:
 
 
 # Moves what can be moved; returns None or why nothing was. Into `kept` goes what must not be freed
-# from then on. `feed` is called for each sector that is written: they may take 8 s in all. `room` has
-# a zero for each block of the heap, which is taken out.
+# from then on. `feed` is called for each sector that is written: they may take 8 s in all. From
+# `room` is taken a buffer with a byte for each block of the heap.
 def move(layout, room, kept, feed):
     try:
         _move(layout, room, kept, feed)

@@ -38,7 +38,7 @@ _MEANS = {
         "use an official MicroPython image where memory limits must hold to the block",
     ),
     "in-place": (
-        "the agent takes 60 kB more of the memory that guests could have",
+        "the agent takes 76 kB more of the memory that guests could have",
         "use an official MicroPython image; what else lies below the file system can be erased",
     ),
 }
