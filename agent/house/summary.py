@@ -10,8 +10,9 @@ from . import meter, wire
 from .clock import TICKS_MASK
 from .wire import AGENT, BOARD, NONE, SATURATED
 
-# Records in a second: heap, link and two of times; use, memory and counts.
-_OF_BOARD = const(4)
+# Records in a second: wake-ups of one instance, heap and its check, link, two of times; and of each
+# instance use, memory and counts.
+_OF_BOARD = const(6)
 _OF_INSTANCE = const(3)
 _PERIOD_MS = const(1000)
 _CHECK_S = const(10)  # between two checks of the frame table, in time that nobody needs

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from guesthouse.cli.connect import find_port, refuse_firmware
-from guesthouse.cli.flashing import FIRST_START_S, put_agent
+from guesthouse.cli.flashing import put_agent
 from guesthouse.cli.progress import ProgressLine
 from guesthouse.cli.verbs import Verbs, print_json, print_text, say
 from guesthouse.core.errors import ExitCode, GuesthouseError
@@ -296,7 +296,7 @@ def _on_screen(
 def _greet(args: argparse.Namespace, port: PortSpec, client: Client) -> None:
     with ProgressLine("demo", quiet=args.json) as line:
         line.say(f"waiting for the agent on {port.name}")
-        client.wait_for_agent(FIRST_START_S)
+        client.wait_for_agent()
         client.hello()
         client.wait_for_summary()
 

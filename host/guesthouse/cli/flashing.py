@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from guesthouse.link.ports import PortSpec
 
 
-FIRST_START_S = 15.0  # the board resets, boots, checks its files and loads them
-
 
 def register(verbs: Verbs) -> None:
     """Add the verbs of this module."""
@@ -130,7 +128,7 @@ def _start(args: argparse.Namespace, spec: PortSpec, images: list[Image]) -> lis
     from guesthouse.link.serial import open_serial
 
     with Client(open_serial(spec), usb=lambda: usb_of(spec)) as client:
-        client.wait_for_agent(FIRST_START_S)
+        client.wait_for_agent()
         if images:
             client.hello()
         return [send_image(client, image, start=True, quiet=args.json) for image in images]

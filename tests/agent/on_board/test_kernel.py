@@ -615,6 +615,22 @@ def test_an_error_of_the_agent_leaves_the_guests_under_guard():
     board.close()
 
 
+def test_a_summary_has_room_for_all_of_it_however_many_there_are():
+    board = Board()
+    kernel = board.kernel
+    telemetry = kernel.telemetry
+    for n in range(13):
+        board.guest("g%d" % n, _TICKER)
+        while telemetry.waiting():
+            telemetry.pump()
+        telemetry.summary.slots = 0  # so it is made anew, as long as it has to be
+        kernel.summary.tell_all(board.port.ticks_ms())
+        kernel.summary.checked_s = -100
+        kernel.summary.check_heap(True)
+        assert telemetry.summary.dropped == 0, n
+    board.close()
+
+
 def test_a_stop_is_a_stop_even_if_tidying_up_fails():
     source = """\
 import asyncio
