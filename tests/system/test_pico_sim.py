@@ -199,6 +199,22 @@ def test_an_idle_port_takes_nothing_of_the_boards_time(board: picosim.SimBoard) 
     assert took[-1] - took[0] < took[0] / 4
 
 
+def test_dma_reaches_the_bus(board: picosim.SimBoard) -> None:
+    source = (
+        "import rp2\n"
+        "source, target = bytearray(range(64)), bytearray(64)\n"
+        "dma = rp2.DMA()\n"
+        "for size in range(3):\n"
+        "    begin, n = 16 * size, 16 >> size\n"
+        "    dma.config(read=memoryview(source)[begin:], write=memoryview(target)[begin:], count=n,"
+        " ctrl=dma.pack_ctrl(size=size), trigger=True)\n"
+        "    while dma.active():\n"
+        "        pass\n"
+        "print(target[:48] == source[:48], target[48:] == bytes(16))"
+    )
+    assert run(board.path, source) == "True True"
+
+
 def test_flash_takes_the_time_that_flash_takes(board: picosim.SimBoard) -> None:
     erase = (
         "import rp2, time\n"
