@@ -296,7 +296,7 @@ def _on_screen(
 def _greet(args: argparse.Namespace, port: PortSpec, client: Client) -> None:
     with ProgressLine("demo", quiet=args.json) as line:
         line.say(f"waiting for the agent on {port.name}")
-        client.wait_for_agent()
+        client.wait_for_agent(starting=True)
         client.hello()
         client.wait_for_summary()
 

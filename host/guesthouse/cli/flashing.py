@@ -128,7 +128,7 @@ def _start(args: argparse.Namespace, spec: PortSpec, images: list[Image]) -> lis
     from guesthouse.link.serial import open_serial
 
     with Client(open_serial(spec), usb=lambda: usb_of(spec)) as client:
-        client.wait_for_agent()
+        client.wait_for_agent(starting=True)
         if images:
             client.hello()
         return [send_image(client, image, start=True, quiet=args.json) for image in images]

@@ -24,7 +24,7 @@ from guesthouse.link.transport import PortLost, Transport
 FIRST_FRAME_S = 6.0  # an agent sends a summary once a second; a collection may hold it up
 # A board that is silent may be starting: the first boot of an agent takes a Pico 5 s, 3 of them to
 # put its code into flash, and slow flash takes longer.
-BOOT_S = 15.0
+BOOT_S = 20.0
 ATTEMPT_S = 1.0  # after this long without a reply the same line is sent again
 _GREETINGS = 3
 DAMAGED_MAX = 12  # resends of one command because of a noisy line
@@ -126,14 +126,15 @@ class Client:
         self._updates.clear()
         return updates
 
-    def wait_for_agent(self, timeout: float = BOOT_S) -> None:
+    def wait_for_agent(self, timeout: float = BOOT_S, *, starting: bool = False) -> None:
         """Return once a frame of the agent was seen. Raises NoAgent after ``timeout`` seconds.
 
-        A board at its prompt has nothing to do: it is given FIRST_FRAME_S at most.
+        A board at its prompt has nothing to do, and is given FIRST_FRAME_S at most; unless it was
+        just told to start: then the prompt is what it has left.
         """
         began = time.monotonic()
         while not self._seen_agent:
-            at_prompt = self._console.rstrip().endswith(b">>>")
+            at_prompt = not starting and self._console.rstrip().endswith(b">>>")
             limit = min(timeout, FIRST_FRAME_S) if at_prompt else timeout * self.patience
             if time.monotonic() - began >= limit:
                 raise self._no_agent()
