@@ -112,6 +112,16 @@ def test_a_quota_that_was_changed_counts_for_its_time(sender: Board) -> None:
     assert share["cpu_min"] is None
 
 
+def test_a_summary_before_the_announcement_of_quotas_is_no_change_of_them(sender: Board) -> None:
+    sender.send(S, agent.instance(2, S), agent.cpu(2, S, 1_000), agent.cpu(2, 2 * S, 2_000))
+    sender.send(2 * S + 1, agent.cpu_quota(2, 2 * S + 1, max_us=20_000))
+    sender.send(4 * S, agent.cpu(2, 3 * S, 3_000), agent.cpu(2, 4 * S, 4_000))
+    intervals = intervals_of(sender.load())
+    assert [row["cpu_max"] for row in rows(intervals)] == [None, 0.2, 0.2]
+    share = only(rows(cpu.shares(intervals)))
+    assert (share["cpu_max"], share["quota_changed"]) == (0.2, False)
+
+
 def test_counters_beyond_32_bits_and_the_wrap_of_seconds(sender: Board) -> None:
     start = 65_535 * S
     for second in range(4):
@@ -170,6 +180,7 @@ def test_faults_have_their_line_whichever_ring_was_faster(sender: Board) -> None
         order = [state, *texts] if second == 30 else [*texts, state]
         for one in order:
             sender.send(now + 10, one)
+    sender.send(80 * S, agent.state(2, 80 * S, wire.STATE_RUNNING, wire.STATE_SUSPENDED, killed[2]))
     # One whose texts were lost (those of second 60 are not its own), and one that has none.
     sender.send(90 * S, agent.state(2, 90 * S, *killed, 1))
     sender.send(
@@ -178,8 +189,8 @@ def test_faults_have_their_line_whichever_ring_was_faster(sender: Board) -> None
     recorded = sender.load()
     events = faults.events(recorded.table("state"), recorded.texts, recorded.table("instance"))
     told = rows(events)
-    assert [event["where"] for event in told] == [where, where, "hog.py:7", "", ""]
-    assert [event["what"] for event in told] == [what, what, what, "", ""]
+    assert [event["where"] for event in told] == [where, where, "hog.py:7", "", "", ""]
+    assert [event["what"] for event in told] == [what, what, what, "", "", ""]
     lines = rows(faults.by_line(faults.faults(events)))
     assert [(row["guest"], row["reason"], row["line"], row["count"]) for row in lines] == [
         ("hog.0", "overrun", "hog.py:4 in spin", 2),

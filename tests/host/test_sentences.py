@@ -261,3 +261,16 @@ def test_a_missed_reservation_says_by_how_much_and_what_was_in_the_way(
     missed = event("ready", "breach", 1_600, length_us, count, 1_000, 10_000, what=what)
     expected = f"hog.0 missed its reservation of 1 ms in 10 ms by 1.6 ms: {told_as}"
     assert sentence(missed) == expected
+
+
+def test_who_is_suspended_or_late_again_and_again_is_one_line() -> None:
+    """They come twice a second; the others' lines must stay on the screen."""
+    story = Story()
+    for number in (1, 2, 3):
+        story.tell(event("suspended", "overrun", 5_200, 5_000, instance=2))
+        story.tell(event("ready", "breach", 600, 0, number, 1_000, 10_000, instance=3))
+    long, loop = story.entries
+    assert long.words().endswith("3 times since") and long.words().startswith("suspended:")
+    assert "(3 deadlines so far) · 3 times since" in loop.words()
+    story.tell(event("killed", "overrun", 5_200, 5_000, instance=2))
+    assert len(story.entries) == 3

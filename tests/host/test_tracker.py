@@ -253,3 +253,13 @@ def test_a_host_that_attaches_later_is_told_the_last_fault() -> None:
     assert guest.last_fault == "overrun"
     assert (guest.last_where, guest.last_what) == ("hog/main.py:4 in spin", "Error: no")
     assert not [event for event in events(updates) if event.instance == 2]
+
+
+def test_a_guest_that_is_suspended_has_no_fault() -> None:
+    """It goes on later; a kill for an overrun is one."""
+    line = Line()
+    line.send(S, agent.instance(2, S, "long"))
+    for second, state in ((2, wire.STATE_SUSPENDED), (3, KILLED)):
+        assert line.model.instances[2].last_fault == ""
+        line.send(second * S, agent.state(2, second * S, RUNNING, state, OVERRUN))
+    assert line.model.instances[2].last_fault == "overrun"

@@ -85,7 +85,11 @@ def shares(intervals: pl.LazyFrame) -> pl.LazyFrame:
             pl.col("pressure").max().alias("pressure_max"),
             _mean_quota("cpu_max"),
             _mean_quota("cpu_min"),
-            (pl.struct("cpu_max", "cpu_min").n_unique() > 1).alias("quota_changed"),
+            # A summary may come before the announcement that tells the quotas.
+            (
+                pl.struct("cpu_max", "cpu_min").filter(pl.col("slice_max_us").is_not_null())
+                .n_unique() > 1
+            ).alias("quota_changed"),
         )
         .sort("run", "instance", "guest")
     )

@@ -6,7 +6,7 @@ import polars as pl
 
 from guesthouse.analysis.guests import GUEST, with_guest
 from guesthouse.core.joining import JOIN_US
-from guesthouse.core.names import FAULTS
+from guesthouse.core.names import FAULTS, SUSPENDED
 
 NUMBERS = ("a", "b", "c", "d", "e")  # what they mean stands with each reason in the wire
 
@@ -42,8 +42,9 @@ def events(states: pl.LazyFrame, texts: pl.LazyFrame, instances: pl.LazyFrame) -
 
 
 def faults(events: pl.LazyFrame) -> pl.LazyFrame:
-    """The events that are overruns, kills and crashes (names.FAULTS)."""
-    return events.filter(pl.col("reason").is_in(sorted(FAULTS)))
+    """The events that are overruns, kills and crashes (names.FAULTS). A guest that was suspended
+    for an overrun goes on: that is none."""
+    return events.filter(pl.col("reason").is_in(sorted(FAULTS)), pl.col("new") != SUSPENDED)
 
 
 def by_line(faults: pl.LazyFrame) -> pl.LazyFrame:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from guesthouse.core import records as r
 from guesthouse.core import wire
 from guesthouse.core.model import BoardModel, Event, InstanceModel
-from guesthouse.core.names import FAULTS, reset_name
+from guesthouse.core.names import FAULTS, SUSPENDED, reset_name
 from guesthouse.core.pressure import WINDOWS_S, Waits
 from guesthouse.core.texts import Text
 
@@ -14,6 +14,11 @@ BREACH = "breach"  # the reason of an event that tells of a missed reservation
 # Summaries are a second apart, but an announcement may repeat a record between two of them; a
 # share of the CPU over a few milliseconds would be noise.
 SHARE_SPAN_US = 200_000
+
+
+def _is_fault(event: Event) -> bool:
+    """Whether the guest was stopped or fell; one that is suspended for an overrun goes on."""
+    return event.reason in FAULTS and event.new != SUSPENDED
 
 
 class Applier:
@@ -40,7 +45,7 @@ class Applier:
     def fault(self, event: Event) -> None:
         """Remember an event as its guest's last fault, if it is one; again when its texts come."""
         guest = self._model.instances.get(event.instance)
-        if guest is not None and event.reason in FAULTS:
+        if guest is not None and _is_fault(event):
             guest.last_fault = event.reason
             guest.last_where = event.where
             guest.last_what = event.what

@@ -30,6 +30,8 @@ BLACKOUTS = _names("BLACKOUT_")
 RECORDS = _names("RECORD_", frozenset({"RECORD_SIZE", "RECORD_HEADER_SIZE"}))
 TEXTS = _names("TEXT_", frozenset({"TEXT_SIZE", "TEXT_CHUNKS"}))
 
+SUSPENDED = STATES[wire.STATE_SUSPENDED]
+
 # What makes a guest's last fault: it was stopped, or fell, rather than ended.
 FAULTS = frozenset(
     REASONS[reason]

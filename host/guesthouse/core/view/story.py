@@ -1,8 +1,8 @@
 """The events of a board as a log worth reading: repeats are counted, consequences are joined.
 
 A kill and the backoff that follows it are one line ("killed: memory ...; next start in 2 s"), a
-guest that is throttled in every period is one line with a count, and matters of course are left
-out.
+guest that is throttled, suspended or late again and again is one line with a count, and matters of
+course are left out.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from guesthouse.core import sentences
 from guesthouse.core.model import BoardModel, Event
+from guesthouse.core.names import SUSPENDED
 from guesthouse.core.view import states
 from guesthouse.core.view.line import Line, Mood, clean, keep_figures
 
-_REPEATS = frozenset({"throttled"})
+_REPEATS = frozenset({"throttled", "breach"})
 _STARTS = frozenset({"deployed", "boot", "start", "restart", "retry"})
 # A repeat further back than this becomes a line of its own, to keep the log in the order of time.
 _REACH = 40
@@ -55,7 +56,7 @@ class Story:
         reason = sentences.key(event.reason)
         last = self._last.get(event.instance)
         if last is not None and self.told - last.number <= _REACH:
-            if reason in _REPEATS and last.reason == reason:
+            if _repeats(event, reason) and (last.reason, last.state) == (reason, event.new):
                 last.times += 1
                 last.text = sentences.clause(event)
                 return last
@@ -112,6 +113,10 @@ def told(entry: Entry) -> Line:
     before, found, after = rest.partition(where) if where else (rest, "", "")
     line += [(before, Mood.PLAIN), (found, Mood.ACCENT), (after, Mood.PLAIN)]
     return [(text, mood) for text, mood in line if text]
+
+
+def _repeats(event: Event, reason: str) -> bool:
+    return reason in _REPEATS or event.new == SUSPENDED
 
 
 def _consequence(last: Entry, event: Event, reason: str) -> str:
