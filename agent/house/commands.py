@@ -24,12 +24,12 @@ _OF_BOARD = ("oversubscription_cpu_ppm", "oversubscription_ram_ppm")
 _OF_BOARD_MAX = const(1000000000)  # a thousand boards
 _MAY_BE_NONE = ("cpu_max_us", "cpu_min_us", "cpu_min_period_us", "mem_min", "mem_high", "mem_max")
 
-# A reply is one frame. Bytes of JSON that are left for log lines, in why and in logs, and for
-# each of the texts in why.
-_WHY_ROOM = 300
-_BREACH_ROOM = 120
+# A reply is one frame. Bytes of JSON: of the answer to why without its log lines and with them, of
+# each of its texts, and of the lines that logs answers.
+_WHY_ROOM = wire.MAX_PAYLOAD - wire.REPLY_HEADER_SIZE - len(', "logs": []')
+_WHY_LOGS_ROOM = 300
 _LOGS_ROOM = 800
-_TEXT_ROOM = 200
+_TEXT_ROOM = 190
 _FILL_MAX = 900  # bytes of padding in the answer to a ping
 
 
@@ -290,16 +290,12 @@ class Commands:
         spec = instance.spec
         table = self.kernel.table
         limits = {}
-        for key in ("cpu_max_us", "cpu_period_us", "slice_max_us", "mem_max"):
+        for key in _SETTABLE:
             limits[key] = spec[key]
-        breach = self.breach(instance)
+        limits["on_overrun"] = spec["on_overrun"]
         state, reason = _names(
             ("STATE_", instance.state), ("REASON_", instance.last_reason or instance.reason)
         )
-        _, lines = instance.log.lines(max(0, instance.log.next - 5))
-        lines.reverse()
-        lines = _fit_lines(lines, _WHY_ROOM - (_BREACH_ROOM if breach else 0))
-        lines.reverse()
         answer = {
             "name": instance.name,
             "state": state,
@@ -317,10 +313,16 @@ class Commands:
                 "restarts": instance.restarts,
                 "longest_us": instance.longest_us,
             },
-            "logs": lines,
         }
+        breach = self.breach(instance)
         if breach:
             answer["breach"] = breach
+        room = min(_WHY_LOGS_ROOM, _WHY_ROOM - len(json.dumps(answer).encode()))
+        _, lines = instance.log.lines(max(0, instance.log.next - 5))
+        lines.reverse()
+        lines = _fit_lines(lines, room) if room > 20 else []
+        lines.reverse()
+        answer["logs"] = lines
         return answer
 
     # The last missed deadlines of its reservation that the host was told of, None where there are

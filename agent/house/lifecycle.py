@@ -107,6 +107,9 @@ class Lifecycle:
         self.strays(instance)
         if words[meter.STRAYS] > table.total // _STRAYS_PART:
             instance.failures += 1
+            instance.last_reason = wire.REASON_STRAYS
+            instance.last_where = instance.last_what = ""
+            instance.last_s = kernel.clock.s
             self.move(
                 instance,
                 wire.STATE_QUARANTINED,

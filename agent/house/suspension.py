@@ -163,6 +163,7 @@ class Suspension:
             kernel.tell(instance, kernel.table.counts[instance.owner], None)
         first = words[meter.SLICES] != self.parts + 1
         self.parts = words[meter.SLICES]
+        instance.reason = wire.REASON_OVERRUN
         if first:
             instance.overruns += 1
         if first and self.told_s != kernel.clock.s:
@@ -204,6 +205,7 @@ class Suspension:
                 kernel.schedule.take(instance)
             instance.queue.remove(self.rest)
             instance.state = wire.STATE_RUNNING
+            instance.reason = wire.REASON_NONE
         else:
             # It was removed and has ended; what it still does finds a loop that is nobody's.
             loop.create(instance)

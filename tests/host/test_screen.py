@@ -327,3 +327,24 @@ def test_cut_says_that_it_cut() -> None:
 def test_wide_characters_take_two_cells() -> None:
     """As in every terminal."""
     assert cells("日本") == 4 and cells("é") == 1 and cells("e\u0301") == 1
+
+
+def test_why_tells_every_quota_that_is_out_of_the_ordinary() -> None:
+    """Reservation, weight, suspension and the three marks of memory; nothing for the defaults."""
+    limits = {
+        "mem_high": 24_576, "weight": 100, "on_overrun": "suspend", "cpu_min_period_us": 10_000,
+        "mem_max": None, "cpu_period_us": 100_000, "slice_max_us": 5_000, "mem_min": 8_192,
+        "cpu_min_us": 1_000, "cpu_max_us": None,
+    }  # fmt: skip
+    told = render_why(WHY | {"limits": limits})
+    assert "  limits     reserved 10.0% (1 ms every 10 ms) · slice max 5 ms\n" in told
+    assert "  on overrun suspend · mem min 8 KiB · mem high 24 KiB\n" in told
+    text = render_why(WHY | {"limits": limits | {"weight": 50, "on_overrun": "kill"}})
+    assert "· weight 50 ·" in text and "overrun kill" not in text
+    assert "mem min 8 KiB · mem high 24 KiB" in text
+
+
+def test_why_does_not_say_that_a_waiting_guest_is_throttled() -> None:
+    """The board keeps the reason until the next one, and no time of it."""
+    text = render_why(WHY | {"state": "waiting", "reason": "throttled"})
+    assert "throttled" not in text and "after boot" not in text

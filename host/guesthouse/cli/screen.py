@@ -130,6 +130,9 @@ def render_why(reply: Mapping[str, object]) -> str:
     reason = _text(reply, "reason")
     is_in = "is in" if state == "backoff" else "is"
     lines = [f"{states.glyph(state)} {name} {is_in} {state or 'an unknown state'}"]
+    # Nobody writes down when a budget was used up, or that there is a new one.
+    if reason == "throttled":
+        reason = ""
     if reason and reason != "none":
         at = _number(reply, "at_s")
         since = f", {fmt_us(at * 1_000_000)} after boot" if at else ""
@@ -168,19 +171,29 @@ def _breach(breach: Mapping[str, object]) -> str:
 
 
 def _quota(values: Mapping[object, object]) -> dict[object, object]:
-    """A budget and its period as one figure: ``cpu: 20.0% (20 ms every 100 ms)``."""
-    merged = dict(values)
-    budget, period = merged.get("cpu_max_us"), merged.get("cpu_period_us")
-    if isinstance(budget, int) and isinstance(period, int) and period > 0:
-        share = f"{fmt_share(budget / period)} ({fmt_us(budget)} every {fmt_us(period)})"
-        return {"cpu": share} | {
-            key: value
-            for key, value in merged.items()
-            if key not in ("cpu_max_us", "cpu_period_us")
-        }
-    if budget is None:
-        merged.pop("cpu_period_us", None)  # a period of nothing
-    return merged
+    """A budget and its period as one figure, ``cpu: 20.0% (20 ms every 100 ms)``, these first;
+    without what every guest has that asks for nothing."""
+    left = dict(values)
+    least_every = left.pop("cpu_min_period_us", None) or left.get("cpu_period_us")
+    merged: dict[object, object] = {}
+    for name, key, period in (
+        ("cpu", "cpu_max_us", left.pop("cpu_period_us", None)),
+        ("reserved", "cpu_min_us", least_every),
+    ):
+        budget = left.pop(key, None)
+        if isinstance(budget, int) and isinstance(period, int) and period > 0:
+            share = fmt_share(budget / period)
+            merged[name] = f"{share} ({fmt_us(budget)} every {fmt_us(period)})"
+        elif budget is not None:
+            merged[key] = budget
+    for key, plain_value in (("weight", 100), ("on_overrun", "kill")):
+        if left.get(key) == plain_value:
+            del left[key]
+    # The board tells them in no order.
+    return merged | {key: left.pop(key) for key in _LIMITS if key in left} | left
+
+
+_LIMITS = ("weight", "slice_max_us", "on_overrun", "mem_min", "mem_high", "mem_max")
 
 
 _LABEL = 11

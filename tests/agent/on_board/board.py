@@ -7,7 +7,8 @@ from house import boot, wire
 from house.image import make_folders, remove_tree
 from house.ports import unix, unix_heap
 
-_SPEC = {
+# The quotas of a guest that asks for none.
+SPEC = {
     "name": "",
     "version": "1",
     "entry": "async",
@@ -74,7 +75,7 @@ class Board:
 
     # Installs a guest from source and starts it; returns the instance.
     def guest(self, name, source, files=(), **spec):
-        full = dict(_SPEC)
+        full = dict(SPEC)
         full.update(spec)
         full["name"] = name
         store = self.commands.store

@@ -8,7 +8,7 @@ import struct
 import sys
 
 import house
-from board import _SPEC, Board
+from board import SPEC, Board
 from house import commands, modules, recovery, wire
 from house.image import Store, exists
 
@@ -69,7 +69,7 @@ class Host:
 
 
 def _files(**keys):
-    spec = dict(_SPEC)
+    spec = dict(SPEC)
     spec["name"] = "g"
     spec.update(keys)
     return {"main.py": _MAIN.encode(), "guest.json": json.dumps(spec).encode()}
@@ -373,6 +373,37 @@ def test_why_fits_a_reply_and_tells_the_last_fault():
     assert status == 0 and answer["reason"] == "exception" and "ZeroDivisionError" in answer["what"]
     assert answer["where"].startswith("g/main.py:24 in main"), answer
     assert answer["logs"]
+    assert len(host.kernel.telemetry.replies[-1]) <= wire.MAX_PAYLOAD
+    host.board.close()
+
+
+# The longest of everything: the log's lines get what is left.
+def test_why_fits_a_reply_with_all_that_it_can_tell():
+    host = Host()
+    quotas = {
+        "cpu_max_us": 9_999_999,
+        "cpu_period_us": 10_000_000,
+        "cpu_min_us": 5_000,
+        "cpu_min_period_us": 10_000_000,
+        "mem_min": 1_000_000,
+        "mem_high": 2_000_000,
+        "mem_max": 3_000_000,
+        "on_overrun": "suspend",
+    }
+    guest = host.board.guest("a" * 12, _MAIN, **quotas)
+    host.board.run(50)
+    for _ in range(5):
+        guest.log.add(b"x" * 190)
+    guest.last_reason = wire.REASON_TOO_MANY_FAILURES
+    guest.last_where = guest.last_what = "w" * 230
+    guest.last_s = guest.overruns = guest.kills = guest.failures = guest.restarts = 9_999_999
+    guest.reservation.last = (9_999_999, 9_999_999, wire.BLACKOUT_COLLECT, guest.id)
+    guest.reservation.breaches = 9_999_999
+    status, answer = host.send(wire.VERB_WHY, {"g": guest.name})
+    assert status == 0, answer
+    for key in quotas:
+        assert answer["limits"][key] == quotas[key], key
+    assert answer["breach"]["by"] == guest.name
     assert len(host.kernel.telemetry.replies[-1]) <= wire.MAX_PAYLOAD
     host.board.close()
 

@@ -209,6 +209,7 @@ def test_names_that_a_guest_has_kept_for_ever_are_told_and_limited():
         run[0] = "a_long_name_of_run_%d_" % number
         lifecycle.start(guest, wire.REASON_START)
     assert guest.state == wire.STATE_QUARANTINED and guest.reason == wire.REASON_STRAYS
+    assert guest.last_reason == wire.REASON_STRAYS  # not what its last run ended with
     assert len(told) >= 3 and told == sorted(told) and told[1] > 50000, told
     table = board.kernel.table
     assert table.check() and table.counts[board.kernel.strays] * table.block >= told[-1]

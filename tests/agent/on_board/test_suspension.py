@@ -146,6 +146,16 @@ def test_a_long_computation_is_right_and_a_reserved_loop_beside_it_goes_on():
     board.close()
 
 
+def test_one_that_goes_on_is_not_explained_by_its_suspension():
+    board = Lined()
+    long = board.suspending("long", "import asyncio\n" + _LONG + "    await asyncio.sleep(60)\n")
+    board.run(5000, lambda: long.state == wire.STATE_WAITING)
+    answer = board.commands.why({"g": "long"})
+    assert (answer["state"], answer["reason"]) == ("waiting", "none"), answer
+    assert answer["used"]["overruns"] == 1 and answer["limits"]["on_overrun"] == "suspend", answer
+    board.close()
+
+
 def test_what_a_guest_was_in_the_midst_of_goes_on():
     source = _WORK + """
 import asyncio, sys
