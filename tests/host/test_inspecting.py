@@ -24,7 +24,7 @@ def test_the_parts_the_peak_and_the_quotas_are_told() -> None:
 
 def test_an_estimate_is_called_one_in_every_figure() -> None:
     told = render_inspect({**REPLY, "exact": False}, collected=False)
-    assert told.startswith("sampler.0 holds ~6.8 KiB, with garbage")
+    assert told.startswith("sampler.0 holds ~6.8 KiB, garbage that is not collected yet included")
     assert told.count("~") >= 8 and "estimates" in told
 
 

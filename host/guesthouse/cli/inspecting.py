@@ -14,14 +14,15 @@ _PARTS = (
 
 
 def render_inspect(reply: Mapping[str, object], *, collected: bool) -> str:
-    """The answer of VERB_INSPECT. A key that this host does not know is left out."""
+    """The answer of VERB_INSPECT; a key that is missing shows as ``-``. ``collected``: garbage was
+    collected before. Sizes are bytes; those of an estimate are marked with ``~``."""
 
     def size(key: str) -> str:
         value = reply.get(key)
         about = "" if reply.get("exact") else "~"
         return about + fmt_bytes(value) if isinstance(value, int) else "-"
 
-    garbage = "garbage apart" if collected else "with garbage that is not collected yet"
+    garbage = "garbage apart" if collected else "garbage that is not collected yet included"
     lines = [f"{reply.get('name', 'guest')} holds {size('live')}, {garbage}"]
     lines += [f"  {size(key):>9}  {words}" for key, words in _PARTS]
     limits = ", ".join(
@@ -38,5 +39,5 @@ def render_inspect(reply: Mapping[str, object], *, collected: bool) -> str:
         f"the largest free block is {size('largest_free')}",
     ]
     if not reply.get("exact"):
-        lines.append("These are estimates: this firmware's heap cannot be read.")
+        lines.append("These are estimates; guesthouse doctor says why.")
     return "\n".join(lines) + "\n"

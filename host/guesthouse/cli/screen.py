@@ -171,8 +171,11 @@ def _breach(breach: Mapping[str, object]) -> str:
 
 
 def _quota(values: Mapping[object, object]) -> dict[object, object]:
-    """A budget and its period as one figure, ``cpu: 20.0% (20 ms every 100 ms)``, these first;
-    without what every guest has that asks for nothing."""
+    """Limits or figures in the order in which they are told: the board tells them in none.
+
+    A budget and its period are one figure, ``cpu: 20.0% (20 ms every 100 ms)``; what every guest
+    has that asks for nothing is left out.
+    """
     left = dict(values)
     least_every = left.pop("cpu_min_period_us", None) or left.get("cpu_period_us")
     merged: dict[object, object] = {}
@@ -189,11 +192,13 @@ def _quota(values: Mapping[object, object]) -> dict[object, object]:
     for key, plain_value in (("weight", 100), ("on_overrun", "kill")):
         if left.get(key) == plain_value:
             del left[key]
-    # The board tells them in no order.
-    return merged | {key: left.pop(key) for key in _LIMITS if key in left} | left
+    return merged | {key: left.pop(key) for key in _ORDER if key in left} | left
 
 
-_LIMITS = ("weight", "slice_max_us", "on_overrun", "mem_min", "mem_high", "mem_max")
+_ORDER = (
+    *("weight", "slice_max_us", "on_overrun", "mem_min", "mem_high", "mem_max"),
+    *("cpu_ms", "longest_us", "mem_live", "overruns", "kills", "failures", "restarts"),
+)
 
 
 _LABEL = 11

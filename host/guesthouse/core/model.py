@@ -136,8 +136,9 @@ class BoardModel:
     heap_largest_free: int = 0
     collections: int = 0
     longest_collection_us: int = 0
-    heap_checks: int = 0  # how often the owners' sum was the collector's, so far
-    heap_strays: int = 0  # bytes that guests have left behind for ever, at the last check
+    # Of the last check of the owners' sum against the collector's, None where none was told yet:
+    heap_checks: int | None = None  # how many there were since the boot
+    heap_strays: int | None = None  # bytes that guests have left behind for ever
     elapsed_us: int = 0
     agent_us: int = 0
     guests_us: int = 0

@@ -34,12 +34,14 @@ _MEANS = {
         "use an official MicroPython image with its files on the board's own flash",
     ),
     "frame-table": (
-        "memory figures are estimates on this firmware, and memory.max is not exact",
-        "use an official MicroPython image where memory limits must hold to the block",
+        "memory figures are estimates, and memory.max is not exact",
+        "where somebody has made a file estimate.on, remove it; else use an official MicroPython "
+        "image",
     ),
     "in-place": (
-        "the agent takes 76 kB more of the memory that guests could have",
-        "use an official MicroPython image; what else lies below the file system can be erased",
+        "the agent's code stays in memory: guests have some 76 kB less, nothing else is wrong",
+        "a reset tries it again, on official MicroPython for the RP2040, if nothing else is in the "
+        "flash below the file system",
     ),
 }
 _BAD_STATES = ("quarantined", "failed", "killed", "backoff")
@@ -232,6 +234,12 @@ def _guest(guest: InstanceModel) -> Finding:
     where = f" at {place(guest.last_where)}" if guest.last_where else ""
     told = f"{guest.name} is {guest.state}: {fault}{where}"
     name = guest.name.removesuffix(".0")
+    if guest.state == "quarantined" and fault == "strays":
+        return Finding(
+            "problem",
+            f"{told}: its runs leave names behind that MicroPython keeps",
+            f"reset the board; guesthouse inspect {name} tells how much it is",
+        )
     if guest.state == "quarantined":
         return Finding(
             "problem",

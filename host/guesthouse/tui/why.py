@@ -24,6 +24,7 @@ from guesthouse.tui.panes import Paragraph
 
 _LABEL = 9
 _DOT = (f"{NO_BREAK}· ", Mood.DIM)
+_MOST = 99  # percent of the wake-ups of which the wait is told
 _GUEST_LOOPS = ("releases", "completions", "missed")
 
 
@@ -112,6 +113,9 @@ def _cpu(guest: InstanceModel) -> Line:
         longer = [one for one in (guest.pressure_10s, guest.pressure_60s) if one is not None]
         shares = " / ".join(fmt_share(one) for one in (guest.pressure, *longer))
         parts.append([(f"pressure {shares}", Mood.PLAIN)])
+    woke_us = guest.wakeup_below_us(_MOST)
+    if woke_us is not None:
+        parts.append([(f"{_MOST} % of wake-ups below {fmt_us(woke_us)}", Mood.PLAIN)])
     return _parts(parts)
 
 
@@ -138,6 +142,8 @@ def _memory(guest: InstanceModel) -> Line:
     for name, value in (("reserved", guest.mem_min), ("high", guest.mem_high)):
         if value:
             parts.append([(f"{name} {fmt_bytes(value)}", Mood.PLAIN)])
+    if guest.mem_above_high:
+        parts.append([("above its high", Mood.WARN)])
     parts.append([("exact" if guest.mem_exact else "estimated", Mood.DIM)])
     return _parts(parts)
 
