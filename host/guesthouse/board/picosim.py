@@ -59,7 +59,9 @@ def start(
     """
     _require_supported()
     folder = processes.folder_of(_KIND, NAME)
-    return _start(folder, NAME, fresh, foreground, False, firmware, progress, 0)
+    return _start(
+        folder, NAME, fresh=fresh, foreground=foreground, firmware=firmware, progress=progress
+    )
 
 
 def find() -> SimBoard | None:
@@ -125,7 +127,16 @@ def private_board(
         if flash is not None:
             _flash_file(folder).parent.mkdir()
             _flash_file(folder).write_bytes(flash)
-        board = _start(folder, "private", flash is None, True, True, firmware, progress, cut_at)
+        board = _start(
+            folder,
+            "private",
+            fresh=flash is None,
+            foreground=True,
+            private=True,
+            firmware=firmware,
+            progress=progress,
+            cut_at=cut_at,
+        )
         try:
             yield board
         finally:
@@ -135,12 +146,13 @@ def private_board(
 def _start(
     folder: Path,
     name: str,
+    *,
     fresh: bool,
     foreground: bool,
-    private: bool,
+    private: bool = False,
     firmware: Firmware | None,
     progress: Progress | None,
-    cut_at: int,
+    cut_at: int = 0,
 ) -> SimBoard:
     firmware = firmware or find_or_build_firmware(progress)
     if firmware.family != uf2.RP2040:

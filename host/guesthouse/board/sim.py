@@ -49,8 +49,16 @@ def start(
     log. A board that had failed is started anew.
     """
     pty.require_supported()
-    folder = _folder(name)
-    return _start(folder, name, fresh, foreground, False, agent_dir, heap, micropython, progress)
+    return _start(
+        _folder(name),
+        name,
+        fresh=fresh,
+        foreground=foreground,
+        agent_dir=agent_dir,
+        heap=heap,
+        micropython=micropython,
+        progress=progress,
+    )
 
 
 def find(name: str = "sim") -> SimBoard | None:
@@ -109,7 +117,17 @@ def private_board(
     """A blank board of one's own that ends with the block, or with this process if it is killed."""
     pty.require_supported()
     with processes.private_folder() as folder:
-        board = _start(folder, name, True, True, True, agent_dir, heap, micropython, progress)
+        board = _start(
+            folder,
+            name,
+            fresh=True,
+            foreground=True,
+            private=True,
+            agent_dir=agent_dir,
+            heap=heap,
+            micropython=micropython,
+            progress=progress,
+        )
         try:
             yield board
         finally:
@@ -119,9 +137,10 @@ def private_board(
 def _start(
     folder: Path,
     name: str,
+    *,
     fresh: bool,
     foreground: bool,
-    private: bool,
+    private: bool = False,
     agent_dir: Path | None,
     heap: str,
     micropython: mp.MicroPython | None,
