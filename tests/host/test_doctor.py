@@ -118,7 +118,7 @@ def test_a_mechanism_that_failed_says_why_and_what_that_means(
         (wire.STATE_QUARANTINED, wire.REASON_TOO_MANY_FAILURES, "problem", "start hog gives it"),
         (wire.STATE_QUARANTINED, wire.REASON_STRAYS, "problem", "reset the board; guesthouse insp"),
         (wire.STATE_FAILED, wire.REASON_EXCEPTION, "problem", "hog.0 is failed: exception"),
-        (wire.STATE_BACKOFF, wire.REASON_BACKOFF, "note", "hog.0 is backoff"),
+        (wire.STATE_BACKOFF, wire.REASON_BACKOFF, "note", "hog.0 is in backoff"),
         (wire.STATE_KILLED, wire.REASON_KILL, "note", "killed by a command"),
     ],
 )

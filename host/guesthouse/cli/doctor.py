@@ -9,6 +9,7 @@ from guesthouse.cli.connect import find_port, usb_of
 from guesthouse.cli.verbs import Verbs, print_json, print_text
 from guesthouse.core.errors import ExitCode, GuesthouseError
 from guesthouse.core.units import fmt_bytes, fmt_us
+from guesthouse.core.view.states import phrase
 
 if TYPE_CHECKING:
     from guesthouse.link.client import Client
@@ -154,7 +155,7 @@ def _words(spec: PortSpec, seen: Examination, found: list[Finding]) -> str:
             f"{fmt_us(speed.round_trip_us)} there and back",
         ),
         ("guests", f"{len(guests) or 'none'}{of}"),
-        *_rows("", [f"{guest.name} is {guest.state}" for guest in guests]),
+        *_rows("", [f"{guest.name} is {phrase(guest.state)}" for guest in guests]),
     ]
     lines = [f"{label:<9} {clean(text)}".rstrip() for label, text in rows]
     for level, heading in (("problem", "Looks wrong"), ("note", "Worth knowing")):

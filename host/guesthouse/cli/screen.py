@@ -128,8 +128,7 @@ def render_why(reply: Mapping[str, object]) -> str:
     name = _text(reply, "name") or "guest"
     state = _text(reply, "state")
     reason = _text(reply, "reason")
-    is_in = "is in" if state == "backoff" else "is"
-    lines = [f"{states.glyph(state)} {name} {is_in} {state or 'an unknown state'}"]
+    lines = [f"{states.glyph(state)} {name} is {states.phrase(state) or 'in an unknown state'}"]
     # Nobody writes down when a budget was used up, or that there is a new one.
     if reason == "throttled":
         reason = ""

@@ -12,6 +12,7 @@ from guesthouse.core import wire
 from guesthouse.core.model import BoardModel, InstanceModel
 from guesthouse.core.sentences import place
 from guesthouse.core.units import fmt_bytes
+from guesthouse.core.view.states import phrase
 from guesthouse.link.client import Client
 from guesthouse.link.commands import encode_command
 
@@ -232,7 +233,7 @@ def _boots(model: BoardModel) -> list[Finding]:
 def _guest(guest: InstanceModel) -> Finding:
     fault = guest.last_fault or guest.reason
     where = f" at {place(guest.last_where)}" if guest.last_where else ""
-    told = f"{guest.name} is {guest.state}: {fault}{where}"
+    told = f"{guest.name} is {phrase(guest.state)}: {fault}{where}"
     name = guest.name.removesuffix(".0")
     if guest.state == "quarantined" and fault == "strays":
         return Finding(

@@ -37,6 +37,11 @@ def mood(state: str) -> Mood:
     return _ALL.get(state, ("?", Mood.PLAIN))[1]
 
 
+def phrase(state: str) -> str:
+    """What stands behind "is": ``waiting``, ``in backoff``."""
+    return "in backoff" if state == "backoff" else state
+
+
 def ended(state: str) -> bool:
     """Whether the instance does not run and would be helped by a start."""
     return state in _ENDED
