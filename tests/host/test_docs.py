@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from guesthouse.cli.data import board_data, guest_data
 from guesthouse.cli.main import build_parser
+from guesthouse.core.model import BoardModel, InstanceModel
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -90,3 +92,14 @@ def test_every_decision_is_listed() -> None:
         assert f"({page.name})" in listed
         number = int(page.name[:4])
         assert page.read_text("utf-8").startswith(f"# {number}. ")
+
+
+def _keys_in_table(heading: str) -> set[str]:
+    guide = (ROOT / "docs/user-guide.md").read_text("utf-8")
+    table = guide.split(f"| {heading} | |\n", 1)[1].split("\n\n", 1)[0]
+    return {key for row in table.splitlines() for key in re.findall(r"`(\w+)`", row.split("|")[1])}
+
+
+def test_every_key_of_ps_and_top_is_explained() -> None:
+    assert _keys_in_table("keys of a guest") == set(guest_data(InstanceModel(2)))
+    assert _keys_in_table("keys of the board") == set(board_data(BoardModel())) - {"guests"}

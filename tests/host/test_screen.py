@@ -348,3 +348,17 @@ def test_why_does_not_say_that_a_waiting_guest_is_throttled() -> None:
     """The board keeps the reason until the next one, and no time of it."""
     text = render_why(WHY | {"state": "waiting", "reason": "throttled"})
     assert "throttled" not in text and "after boot" not in text
+
+
+def test_why_tells_missed_deadlines_with_what_was_in_the_way() -> None:
+    """In the words of the events."""
+    breach = {
+        "count": 3, "missing_us": 1_600, "cause": "collect", "by": "hog.0", "length_us": 17_000,
+    }  # fmt: skip
+    assert (
+        "  reserved   3 deadlines missed, the last by 1.6 ms: a collection of 17 ms for hog.0\n"
+    ) in render_why(WHY | {"breach": breach})
+    none = breach | {"count": 1, "cause": "none", "by": "", "length_us": 0}
+    assert "1 deadline missed, the last by 1.6 ms: no blackout\n" in render_why(
+        WHY | {"breach": none}
+    )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from guesthouse.core.sentences import in_the_way
 from guesthouse.core.units import fmt_bytes, fmt_share, fmt_us
 
 Data = Mapping[str, Any]
@@ -152,9 +153,9 @@ def _breaches(breaches: Sequence[Data]) -> list[str]:
         return []
     lines = ["", "Reservations that were missed"]
     for one in breaches:
-        way = "no blackout in the way"
+        way = "with no blackout in the way"
         if one["cause"] != "none":
-            way = f"{one['cause']} of {fmt_us(one['length_max_us'])} at most"
+            way = f"for {in_the_way(one['cause'], one['length_max_us'])} at most"
         lines.append(
             f"  {one['guest']}: by {fmt_us(one['missing_max_us'])} at most, {way}; "
             f"{one['count']:,} deadlines since boot"

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from guesthouse.core.model import BoardModel, InstanceModel
-from guesthouse.core.names import FAULTS
+from guesthouse.core.names import FAULTS, SUSPENDED
+from guesthouse.core.sentences import in_the_way
 from guesthouse.core.units import fmt_bytes, fmt_share, fmt_us
 from guesthouse.core.view import header, states, table
 from guesthouse.core.view.figures import Times, clock, short_bytes
@@ -136,7 +137,7 @@ def render_why(reply: Mapping[str, object]) -> str:
         at = _number(reply, "at_s")
         since = f", {fmt_us(at * 1_000_000)} after boot" if at else ""
         # The board keeps the last fault over a restart: then it is not why the guest runs.
-        past = reason in FAULTS and not states.ended(state) and state != "suspended"
+        past = reason in FAULTS and not states.ended(state) and state != SUSPENDED
         lines.append(_labelled("last fault" if past else "because", f"{reason}{since}"))
     if what := _text(reply, "what"):
         lines.append(_labelled("what", what))
@@ -158,15 +159,12 @@ def render_why(reply: Mapping[str, object]) -> str:
 
 
 def _breach(breach: Mapping[str, object]) -> str:
-    """``3 deadlines missed, the last by 1.6 ms: collect of 17 ms, by hog.0``."""
+    """``3 deadlines missed, the last by 1.6 ms: a collection of 17 ms for hog.0``."""
     count = _number(breach, "count") or 0
     missed = f"{count} deadline{'' if count == 1 else 's'} missed"
-    cause = _text(breach, "cause")
-    length = fmt_us(_number(breach, "length_us"))
-    way = f"{cause} of {length}" if cause and cause != "none" else "no blackout"
-    by = _text(breach, "by")
-    whose = f", by {by}" if by else ""
-    return f"{missed}, of late by {fmt_us(_number(breach, 'missing_us'))}: {way}{whose}"
+    by = fmt_us(_number(breach, "missing_us"))
+    way = in_the_way(_text(breach, "cause"), _number(breach, "length_us"), _text(breach, "by"))
+    return f"{missed}, the last by {by}: {way}"
 
 
 def _quota(values: Mapping[object, object]) -> dict[object, object]:

@@ -50,6 +50,13 @@ def key(reason: str) -> str:
     return reason.lower().removeprefix("reason_").replace("_", "-").replace(" ", "-")
 
 
+def in_the_way(cause: str, length_us: float | None, by: str = "") -> str:
+    """What a reservation was missed for: ``a collection of 17 ms for hog.0``, ``no blackout``."""
+    kind = "no blackout" if cause in ("", "none") else _BLACKOUTS.get(cause, cause)
+    length = f" of {fmt_us(length_us)}" if length_us else ""
+    return kind + length + (f" for {by}" if by else "")
+
+
 def _at(event: Event) -> str:
     where = place(event.where)
     return f" at {where}" if where else ""
@@ -205,11 +212,9 @@ def _breach(event: Event) -> str:
     missing, length, count = (_number(event, index) for index in range(3))
     least = f"{_us(event, 3)} in {_us(event, 4)}"
     cause, _, by = event.what.partition(" by ")
-    way = _BLACKOUTS.get(cause, cause) or "no blackout"
-    told = f"{way} of {fmt_us(length)}" if length else way
-    whose = f" for {by}" if by else ""
     times = f" ({_plural(count, 'deadline')} so far)" if count and count > 1 else ""
-    return f"missed its reservation of {least} by {fmt_us(missing)}: {told}{whose}{times}"
+    way = in_the_way(cause, length, by)
+    return f"missed its reservation of {least} by {fmt_us(missing)}: {way}{times}"
 
 
 def _unknown(event: Event) -> str:
