@@ -1,4 +1,4 @@
-"""What a guest's memory goes into, in words."""
+"""What a guest's memory is used for, in words."""
 
 from __future__ import annotations
 

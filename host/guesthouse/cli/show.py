@@ -35,7 +35,7 @@ def register(verbs: Verbs) -> None:
     parser = verbs.add(
         "inspect",
         inspect,
-        "what a guest's memory goes into",
+        "what a guest's memory is used for",
         json=True,
         epilog="With --collect the board collects garbage before it answers: only what the guest\n"
         "really holds is counted then. Nothing else runs meanwhile.",
