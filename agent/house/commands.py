@@ -6,7 +6,7 @@ import struct
 from micropython import const
 
 from . import modules, wire
-from .image import BadImage
+from .image import BadImage, check
 
 _SETTABLE = (
     "cpu_max_us",
@@ -22,7 +22,6 @@ _SETTABLE = (
 _BOARD = "board"  # the name that stands for the board itself; no guest has it
 _OF_BOARD = ("oversubscription_cpu_ppm", "oversubscription_ram_ppm")
 _OF_BOARD_MAX = const(1000000000)  # a thousand boards
-_MAY_BE_NONE = ("cpu_max_us", "cpu_min_us", "cpu_min_period_us", "mem_min", "mem_high", "mem_max")
 
 # A reply is one frame. Bytes of JSON: of the answer to why without its log lines and with them, of
 # each of its texts, and of the lines that logs answers.
@@ -242,12 +241,12 @@ class Commands:
         for key in body:
             if key == "g":
                 continue
-            value = body[key]
-            if key not in _SETTABLE or not (
-                _is_positive(value) or value is None and key in _MAY_BE_NONE
-            ):
-                raise Failed(wire.STATUS_BAD_VALUE, "%s cannot be set to %r" % (key, value), "")
-            spec[key] = value
+            if key not in _SETTABLE:
+                raise Failed(wire.STATUS_BAD_VALUE, "%s cannot be set" % key, "")
+            spec[key] = body[key]
+        wrong = check(spec)
+        if wrong:
+            raise Failed(wire.STATUS_BAD_VALUE, wrong, "")
         self.admit(spec, instance)
         instance.spec = spec
         instance.apply_spec(self.kernel.port.ticks_ms())

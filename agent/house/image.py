@@ -6,6 +6,8 @@
 import json
 import os
 
+from . import modules
+
 
 class BadImage(Exception):
     pass
@@ -66,6 +68,15 @@ def write_whole(path, text):
     os.rename(path + ".new", path)
 
 
+# What is wrong with the values of a spec that has all keys, None where nothing is.
+def check(spec):
+    from . import ranges
+
+    wrong = ranges.wrong(spec)
+    modules.drop(ranges)
+    return wrong
+
+
 # The images of a board.
 class Store:
     def __init__(self, root):
@@ -110,9 +121,12 @@ class Store:
                 spec = json.load(f)
         except (OSError, ValueError) as e:
             raise BadImage("%s/guest.json cannot be read (%r): deploy it again" % (name, e))
-        missing = [k for k in _KEYS if k not in spec]
+        missing = [k for k in _KEYS if not isinstance(spec, dict) or k not in spec]
         if missing:
             raise BadImage("%s/guest.json lacks %s: deploy it again" % (name, ", ".join(missing)))
+        wrong = check(spec)
+        if wrong:
+            raise BadImage("%s/guest.json: %s: deploy it again" % (name, wrong))
         kept = {k: spec[k] for k in _KEYS}
         kept["version"] = spec.get("version", "")
         return Image(ident, name, path, digest, kept)

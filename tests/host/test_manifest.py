@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import tomllib
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guesthouse.core.assets import agent_dir
 from guesthouse.core.errors import ExitCode
+from guesthouse.core.units import MAX_SIZE
 from guesthouse.guests.manifest import (
     Capacity,
     Manifest,
@@ -21,6 +24,7 @@ from guesthouse.guests.manifest import (
     normalize,
     valid_name,
 )
+from guesthouse.guests.sections import BACKOFF_MAX_S, PERIOD_RANGE_US, SLICE_RANGE_US
 
 FULL = """
 name = "sampler"
@@ -253,3 +257,24 @@ def test_confinement_is_refused_rather_than_promised() -> None:
         normalize({"name": "g", "trust": "confined"}, "guest.toml")
     assert "trust" in str(caught.value)
     assert "programs that you trust" in caught.value.hint
+
+
+def test_the_board_takes_exactly_what_the_host_takes(tmp_path: Path) -> None:
+    """The agent checks what comes off its flash: neither side is stricter than the other."""
+    ranges = runpy.run_path(str(agent_dir() / "house" / "ranges.py"))
+    wrong = ranges["wrong"]
+    for text in ("", FULL.split("\n", 2)[2]):
+        (tmp_path / "guest.toml").write_text(f'name = "g"\n{text}', encoding="utf-8")
+        spec = load_manifest(tmp_path / "guest.toml").to_json_dict()
+        assert wrong(spec) is None
+    numbers = {key: (least, most) for key, least, most, _ in ranges["_NUMBERS"]}
+    assert numbers["cpu_period_us"] == numbers["cpu_min_period_us"] == PERIOD_RANGE_US
+    assert numbers["slice_max_us"] == SLICE_RANGE_US
+    assert numbers["backoff_max_s"][1] == BACKOFF_MAX_S
+    assert {numbers[key][1] for key in ("mem_min", "mem_high", "mem_max", "storage_max")} == {
+        MAX_SIZE
+    }
+    for key, (least, most) in numbers.items():
+        assert wrong(spec | {key: least}) is wrong(spec | {key: most}) is None
+        for value in (least - 1, most + 1, str(least), least + 0.5):
+            assert key in wrong(spec | {key: value})

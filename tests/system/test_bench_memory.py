@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from guesthouse.bench.memory import ALLOWED_BYTES, HOARDERS, KILLS, PATTERNS, source
+from tests.system.test_bench import bench
 
 pytestmark = pytest.mark.skipif(platform.system() != "Linux", reason="these boards need Linux")
-
-PATIENCE_S = 300
 
 
 @pytest.fixture(scope="module")
 def memory(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    kept = {name: value for name, value in os.environ.items() if name != "GUESTHOUSE_PORT"}
-    done = subprocess.run(
-        [sys.executable, "-m", "guesthouse.cli.main", "bench", "memory", "--json"],
-        env={**kept, "XDG_STATE_HOME": str(tmp_path_factory.mktemp("bench") / "state")},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
+    done = bench(tmp_path_factory.mktemp("bench"), "memory", "--json")
     assert done.returncode == 0, done.stderr
     printed: dict[str, Any] = json.loads(done.stdout)
     return printed

@@ -10,7 +10,7 @@ import sys
 import house
 from board import SPEC, Board
 from house import commands, modules, recovery, wire
-from house.image import Store, exists
+from house.image import BadImage, Store, exists
 
 _MAIN = """\
 import asyncio
@@ -374,6 +374,43 @@ def test_why_fits_a_reply_and_tells_the_last_fault():
     assert answer["where"].startswith("g/main.py:24 in main"), answer
     assert answer["logs"]
     assert len(host.kernel.telemetry.replies[-1]) <= wire.MAX_PAYLOAD
+    host.board.close()
+
+
+# One that fits no counter would end the agent, at each start again where it is in a guest.json.
+def test_values_out_of_range_are_refused_and_never_come_off_the_flash():
+    host = Host()
+    assert host.deploy("g", _files())[0] == 0
+    instance = host.kernel.lifecycle.find("g")
+    spec = instance.spec
+    values = (
+        ("weight", 2**40),
+        ("weight", "much"),
+        ("cpu_period_us", 500),
+        ("cpu_max_us", 2**31),
+        ("slice_max_us", 2**31),
+        ("slice_max_us", None),
+        ("mem_high", 2**40),
+        ("mem_max", 0),
+    )
+    for key, value in values:
+        status, answer = host.send(wire.VERB_SET, {"g": "g", key: value})
+        assert status == wire.STATUS_BAD_VALUE and key in answer["error"], (key, value, answer)
+        assert instance.spec is spec
+    values += (("restart", "perhaps"), ("criticality", -1), ("backoff_max_s", 2**20))
+    for key, value in values:
+        status, answer = host.deploy("g", _files(**{key: value}), digest="cd" * 32)
+        assert status == wire.STATUS_BAD_VALUE and key in answer["error"], (key, value, answer)
+    assert host.kernel.lifecycle.find("g") is instance
+    for damaged in (b"[]", b"3", _files(weight=2**40)["guest.json"]):
+        with open(instance.image.folder + "/guest.json", "wb") as f:
+            f.write(damaged)
+        try:
+            host.board.commands.install("g")
+        except BadImage as error:
+            assert "guest.json" in str(error)
+        else:
+            raise AssertionError(damaged)
     host.board.close()
 
 
