@@ -42,7 +42,7 @@ def register(verbs: Verbs) -> None:
     )
     parser.add_argument("--rounds", metavar="N", type=_rounds, help="dispatch: how often (5)")
     parser.add_argument("--quick", action="store_true", help="quotas: a look, of fewer of each")
-    parser.add_argument("--share", action="store_true", help="print a table to paste")
+    parser.add_argument("--share", action="store_true", help="print tables to paste")
 
 
 def _seconds(text: str) -> float:
@@ -86,7 +86,7 @@ def _refuse_options(args: argparse.Namespace) -> None:
 
 def _dispatch(args: argparse.Namespace) -> None:
     from guesthouse.bench import dispatch, emulated
-    from guesthouse.cli.bench_tables import dispatch_share, dispatch_words
+    from guesthouse.cli.bench_tables import dispatch_words
 
     seconds = args.seconds or 1.0
     if _is_emulated(args):
@@ -103,7 +103,7 @@ def _dispatch(args: argparse.Namespace) -> None:
     if args.json:
         print_json(result.to_json_dict())
     else:
-        print_text(dispatch_share(result) if args.share else dispatch_words(result))
+        print_text(dispatch_words(result, share=args.share))
 
 
 def _quotas(args: argparse.Namespace) -> None:
@@ -120,12 +120,12 @@ def _quotas(args: argparse.Namespace) -> None:
     if args.json:
         print_json(result.to_json_dict())
     else:
-        print_text(quotas_words(result, args.share))
+        print_text(quotas_words(result, share=args.share))
 
 
 def _memory(args: argparse.Namespace) -> None:
     from guesthouse.bench import memory, memory_emulated
-    from guesthouse.cli.bench_memory import memory_share, memory_words
+    from guesthouse.cli.bench_tables import memory_words
 
     if _is_emulated(args):
         result = memory_emulated.measure(_firmware(args), _telling(args))
@@ -135,7 +135,7 @@ def _memory(args: argparse.Namespace) -> None:
     if args.json:
         print_json(result.to_json_dict())
     else:
-        print_text(memory_share(result) if args.share else memory_words(result))
+        print_text(memory_words(result, share=args.share))
 
 
 @contextlib.contextmanager

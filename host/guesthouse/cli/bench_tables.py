@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from guesthouse.bench.dispatch import Dispatch
+    from guesthouse.bench.memory import Memory
     from guesthouse.bench.quotas import Quotas
 
 
@@ -24,7 +25,7 @@ class Table:
         """In columns."""
         lines = [self.heads, *self.rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.heads))]
-        told = [f"{self.title}", ""]
+        told = [self.title, ""]
         for line in lines:
             cells = [
                 cell.ljust(width) if i < self.left else cell.rjust(width)
@@ -41,34 +42,61 @@ class Table:
         return f"{self.title}\n\n{table}\n"
 
 
-def dispatch_words(result: Dispatch) -> str:
-    lines = [
-        f"dispatch on {result.board}, {result.firmware}; us of CPU time for one switch",
-        "",
-        f"  the house, all quotas and telemetry on   {result.ours_us:8.2f}",
-        f"  plain asyncio                            {result.asyncio_us:8.2f}",
-        f"  a bare generator                         {result.generator_us:8.2f}",
-        f"  the house over plain asyncio             {result.ratio:8.2f} x",
-        "",
-        "  guests  tasks of each  us",
-    ]
-    lines += [f"  {one.guests:6}  {one.tasks:13}  {one.us:.2f}" for one in result.by_tasks]
-    return "\n".join(lines) + "\n"
+def words(head: str, tables: Sequence[Table], *, share: bool) -> str:
+    """A line that says what was measured where, and the tables; with ``share`` to paste."""
+    return "\n".join([f"{head}\n", *(one.markdown() if share else one.text() for one in tables)])
 
 
-def dispatch_share(result: Dispatch) -> str:
-    lines = [
-        f"| dispatch, {result.firmware} | us |",
-        "|---|---:|",
-        f"| the house, all quotas and telemetry on | {result.ours_us:.2f} |",
-        f"| plain asyncio | {result.asyncio_us:.2f} |",
-        f"| bare generator | {result.generator_us:.2f} |",
-        f"| the house over plain asyncio | {result.ratio:.2f} x |",
+def dispatch_words(result: Dispatch, *, share: bool) -> str:
+    tables = [
+        Table(
+            "One switch: us of CPU time",
+            ("side", "us"),
+            [
+                ("the house, all quotas and telemetry on", f"{result.ours_us:.2f}"),
+                ("plain asyncio", f"{result.asyncio_us:.2f}"),
+                ("a bare generator", f"{result.generator_us:.2f}"),
+                ("the house over plain asyncio", f"{result.ratio:.2f} x"),
+            ],
+        ),
+        Table(
+            "The house, by guests and their tasks: us",
+            ("guests", "tasks of each", "us"),
+            [(str(one.guests), str(one.tasks), f"{one.us:.2f}") for one in result.by_tasks],
+            left=0,
+        ),
     ]
-    lines += [
-        f"| {one.guests} guests of {one.tasks} tasks | {one.us:.2f} |" for one in result.by_tasks
+    return words(f"Dispatch on {result.board}, {result.firmware}", tables, share=share)
+
+
+def memory_words(result: Memory, *, share: bool) -> str:
+    kind = "exact to the block" if result.exact else "estimated"
+    tables = [
+        Table(
+            "What guests are charged, and what their programs take alone: bytes",
+            ("pattern", "live", "alone", "error"),
+            [
+                (one.pattern, str(one.live_bytes), str(one.solo_bytes), str(one.error_bytes))
+                for one in result.accuracy
+            ],
+        ),
+        Table(
+            "Beyond a limit: bytes",
+            ("pattern", "ended by", "held", "limit"),
+            [
+                (one.pattern, one.ended_by, str(one.peak_bytes or "-"), str(one.max_bytes))
+                for one in result.overshoot
+            ],
+            left=2,
+        ),
+        Table(
+            "What kills lose",
+            ("kills", "bytes"),
+            [(str(result.leak.kills), str(result.leak.bytes_lost))],
+            left=0,
+        ),
     ]
-    return "\n".join(lines) + "\n"
+    return words(f"Memory on {result.board}, {result.firmware}; {kind}", tables, share=share)
 
 
 def quotas_tables(result: Quotas) -> list[Table]:
@@ -118,9 +146,8 @@ def quotas_tables(result: Quotas) -> list[Table]:
     ]
 
 
-def quotas_words(result: Quotas, share: bool) -> str:
+def quotas_words(result: Quotas, *, share: bool) -> str:
     head = f"Quotas on {result.board}, {result.firmware}"
     if result.steal >= 0.001:
         head += f"; the machine gave {result.steal:.0%} of the time to others"
-    tables = quotas_tables(result)
-    return "\n".join([head + "\n", *(one.markdown() if share else one.text() for one in tables)])
+    return words(head, quotas_tables(result), share=share)
