@@ -36,7 +36,8 @@ def register(verbs: Verbs) -> None:
         "Without a port they run on a simulated board of their own, which ends with them; with\n"
         "-p pico-sim on emulated Picos of their own, in their time.",
     )
-    parser.add_argument("what", choices=("dispatch", "quotas", "memory"))
+    benches = ("dispatch", "quotas", "memory")
+    parser.add_argument("what", choices=benches, metavar=f"{{{','.join(benches)}}}")
     parser.add_argument(
         "--seconds", metavar="N", type=_seconds, help="dispatch: for each measurement (1)"
     )
