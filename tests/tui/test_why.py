@@ -30,3 +30,7 @@ def test_nothing_is_said_of_what_is_not_known() -> None:
     for waits in ((0,) * 12, (*[0] * 11, 5)):
         text = told(replace(GUEST, wakeups=waits))
         assert "wake-ups" not in text and "missed" not in text and "above" not in text
+
+
+def test_a_guest_that_runs_again_is_not_called_throttled() -> None:
+    assert told(replace(GUEST, state="waiting", reason="throttled")).startswith("○ waitingcpu")

@@ -37,7 +37,8 @@ def explain(
     """The guest in paragraphs, the most telling first: a small pane shows only the top."""
     mood = states.mood(guest.state)
     head: Line = [(f"{states.glyph(guest.state)} {guest.state}", mood)]
-    if guest.reason not in ("", "none", guest.state):
+    # The board keeps "throttled" as the reason after the guest has a budget again.
+    if guest.reason not in ("", "none", "throttled", guest.state):
         head.append((f"  {clean(guest.reason)}", Mood.DIM))
     paragraphs = [Paragraph.of(head, 2)]
     if guest.last_fault and guest.last_fault != "none":
