@@ -197,5 +197,6 @@ class Schedule:
         if instance.state == wire.STATE_THROTTLED:
             us = self.port.ticks_us() & TICKS_MASK
             instance.throttled.add(us - instance.throttled_since & TICKS_MASK)
+            instance.reason = wire.REASON_NONE
         instance.queued.remove(instance.node)
         instance.queued = None

@@ -122,7 +122,7 @@ class Summary:
             _optional(spec["cpu_min_period_us"]),
             spec["slice_max_us"],
             spec["weight"],
-            0,
+            min(instance.reservation.breaches, 0xFFFF),
         )
         telemetry.put(
             ring,

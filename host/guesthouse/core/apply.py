@@ -219,6 +219,7 @@ class Applier:
                 guest.cpu_min_period_us = None if record.min_us is None else record.min_period_us
                 guest.slice_max_us = record.slice_max_us
                 guest.weight = record.weight
+                guest.breaches = max(guest.breaches, record.breaches)
             case r.MemQuota():
                 guest.mem_min = record.mem_min
                 guest.mem_high = record.mem_high

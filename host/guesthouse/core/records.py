@@ -93,6 +93,7 @@ class CpuQuota(Record):
     min_period_us: int
     slice_max_us: int | None
     weight: int
+    breaches: int  # 65535 stands for as many and more
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +319,7 @@ LAYOUTS: Mapping[int, Layout] = {
         "plain plain state plain plain restart reason pad hex name",
     ),
     wire.RECORD_CPU_QUOTA: _layout(
-        CpuQuota, wire.BODY_CPU_QUOTA, "limit plain limit plain limit plain pad"
+        CpuQuota, wire.BODY_CPU_QUOTA, "limit plain limit plain limit plain plain"
     ),
     wire.RECORD_MEM_QUOTA: _layout(
         MemQuota, wire.BODY_MEM_QUOTA, "limit limit limit limit limit plain plain"

@@ -615,6 +615,18 @@ def test_an_error_of_the_agent_leaves_the_guests_under_guard():
     board.close()
 
 
+def test_a_guest_that_is_no_longer_throttled_does_not_say_so():
+    board = Board()
+    guest = board.guest("g", _TICKER, cpu_max_us=1000, cpu_period_us=10000)
+    board.run(2000, lambda: guest.slices > 3)
+    guest.limit.charge(20000)
+    board.run(2000, lambda: guest.state == wire.STATE_THROTTLED)
+    assert guest.reason == wire.REASON_THROTTLED
+    board.run(2000, lambda: guest.state == wire.STATE_WAITING)
+    assert guest.state == wire.STATE_WAITING and guest.reason == wire.REASON_NONE
+    board.close()
+
+
 def test_a_summary_has_room_for_all_of_it_however_many_there_are():
     board = Board()
     kernel = board.kernel
