@@ -99,6 +99,21 @@ def test_the_oversubscription_can_be_another_one(
     assert (said["cpu_limits"], said["oversubscription_cpu"]) == (3.0, 3.0)
 
 
+def test_memory_that_cannot_be_promised_is_refused_with_what_can(
+    guest: Guest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Limits share what the agent leaves now and then, reservations what it leaves always."""
+    most = guest("most", '[memory]\nmin = "140k"\n')
+    more = guest("more", '[memory]\nmin = "10k"\n')
+    code, said = data(capsys, most, more, "--board", "rpi_pico")
+    assert code == ExitCode.REFUSED
+    assert (said["mem_reservable"], said["mem_min"]) == ((228 - 2 * 16 - 48) << 10, 140 << 10)
+    assert [one["fits"] for one in said["guests"]] == [True, False]
+    assert "8192 are free to reserve" in said["guests"][1]["error"]
+    code, out = run(capsys, most, "--board", "rpi_pico")
+    assert code == ExitCode.OK and "memory reserved 140k of 148k, limits 0 of 424k" in out
+
+
 def test_a_guest_of_the_same_name_replaces_the_first_as_a_deploy_does() -> None:
     whole = normalize({"name": "g", "cpu": {"max": "100%"}}, "here")
     planned = plan([whole, whole, whole], board_figures("unix", 4 << 20))

@@ -20,6 +20,7 @@ kind = "uart"
 bps = 115200
 [memory]
 heap = "192k"
+agent = "40k"
 flash = "1.5M"
 [limits]
 load_max = "250ms"
@@ -79,7 +80,8 @@ def load(folder: Path, text: str, name: str = "mine") -> object:
 def test_a_profile_says_what_the_board_has(tmp_path: Path) -> None:
     load(tmp_path, GOOD)
     mine = load_profile("mine", tmp_path)
-    assert (mine.heap, mine.flash, mine.load_max_us) == (192 * 1024, 3 << 19, 250_000)
+    assert (mine.heap, mine.agent, mine.flash) == (192 * 1024, 40 * 1024, 3 << 19)
+    assert mine.load_max_us == 250_000
     assert (mine.link_kind, mine.link_bps) == ("uart", 115_200)
     assert mine.pins == {"gp25": ("gpio", "pwm")}
     assert mine.devices == {"bus": Device("i2c", "0")}

@@ -39,7 +39,8 @@ class Profile:
 
     ``port`` is MicroPython's port, ``stubs`` a pip requirement for its types. ``link_bps`` is the
     speed of the line in bits per second, None where there is none to set. ``heap`` and ``flash``
-    are bytes, ``flash`` None where files are on the host's disk. ``load_max_us`` is the CPU time a
+    are bytes, ``flash`` None where files are on the host's disk; ``agent`` is what the agent takes of
+    the heap. ``load_max_us`` is the CPU time a
     guest's module body may take. ``pins`` maps a name to what it can do ("gpio", "adc", "pwm"),
     ``devices`` the usual name of a device to what it is.
     """
@@ -51,6 +52,7 @@ class Profile:
     link_kind: str
     link_bps: int | None
     heap: int
+    agent: int
     flash: int | None
     load_max_us: int
     pins: Mapping[str, tuple[str, ...]]
@@ -96,6 +98,7 @@ def _profile(top: _Table) -> Profile:
         link_kind=link.one_of("kind", _LINKS),
         link_bps=link.number("bps"),
         heap=memory.measure("heap", parse_size),
+        agent=memory.measure("agent", parse_size),
         flash=memory.measure("flash", parse_size) if memory.has("flash") else None,
         load_max_us=limits.measure("load_max", parse_time_us),
         pins={name: pins.texts(name, _USES) for name in pins.names},

@@ -49,7 +49,7 @@ def plan_(args: argparse.Namespace) -> int:
     from guesthouse.guests.plan import plan
 
     profile = load_profile(args.board)
-    board = {**board_figures(profile.port, profile.heap), **oversubscription(args)}
+    board = {**board_figures(profile.port, profile.heap, profile.agent), **oversubscription(args)}
     planned = plan([load_image(folder).manifest for folder in args.folders], board)
     if args.json:
         print_json(_data(profile, board, planned))
@@ -70,6 +70,8 @@ def _data(profile: Profile, board: dict[str, int], planned: Plan) -> dict[str, A
         "oversubscription_ram": board["oversubscription_ram_ppm"] / 1e6,
         "heap": board["heap"],
         "mem_max": planned.memory,
+        "mem_reservable": board["reservable"],
+        "mem_min": planned.reserved_memory,
         "guests": [_guest_data(guest) for guest in planned.guests],
     }
 
@@ -84,6 +86,7 @@ def _guest_data(guest: Planned) -> dict[str, Any]:
         "cpu_min": _share(manifest.cpu_min_us, manifest.cpu_min_period_us),
         "cpu_max": _share(manifest.cpu_max_us, manifest.cpu_period_us),
         "slice_max_us": manifest.slice_max_us,
+        "mem_min": manifest.mem_min,
         "mem_max": manifest.mem_max,
         "wakeup_us": wakeup and wakeup.us,
         "blocking_us": wakeup and wakeup.blocking_us,
@@ -118,7 +121,8 @@ def _text(profile: Profile, board: dict[str, int], planned: Plan) -> str:
         "",
         f"On {profile.title}: reserved {percent(planned.reserved_ppm)} of "
         f"{percent(1_000_000 - board['reserve_ppm'])}, limits {percent(planned.limits_ppm)} of "
-        f"{percent(board['oversubscription_cpu_ppm'])}, memory limits "
+        f"{percent(board['oversubscription_cpu_ppm'])}; memory reserved "
+        f"{short_bytes(planned.reserved_memory)} of {short_bytes(board['reservable'])}, limits "
         f"{short_bytes(planned.memory)} of {short_bytes(most)}.",
     ]
     for guest in planned.guests:

@@ -21,8 +21,11 @@ else:
 _FIGURES = ("HEAP_RESERVE", "KILL_US", "SECTION_US", "SECTION_GUEST_US")
 
 
-def board_figures(port: str, heap: int) -> dict[str, int]:
+def board_figures(port: str, heap: int, agent: int | None = None) -> dict[str, int]:
     """What admission counts with on a board of MicroPython's ``port`` with ``heap`` bytes.
+
+    ``agent`` are those that the agent takes, which are promised to nobody; None where that is not
+    known, and then nothing is said of what can be reserved.
 
     Bytes, us and ppm, by the names of agent/house/admission.py. The port's file runs on that port
     only, so its constants are read out of the source. Raises GuesthouseError where one is missing.
@@ -41,10 +44,14 @@ def board_figures(port: str, heap: int) -> dict[str, int]:
                 found[name] = eval(compile(ast.Expression(node.value), str(file), "eval"), {})
     if missing := set(_FIGURES) - set(found):
         raise GuesthouseError(f"{file} does not say {', '.join(sorted(missing))}")
-    return {
+    figures = {
         **defaults(),
         "heap": heap - found["HEAP_RESERVE"],
         "kill_us": found["KILL_US"],
         "section_us": found["SECTION_US"],
         "section_guest_us": found["SECTION_GUEST_US"],
     }
+    if agent is not None:
+        # as much again is kept free for the longest slice
+        figures["reservable"] = heap - 2 * found["HEAP_RESERVE"] - agent
+    return figures

@@ -41,12 +41,16 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The guests in the order of their deployment, and the sums of those that fit, in ppm."""
+    """The guests in the order of their deployment, and the sums of those that fit.
+
+    CPU in ppm; ``memory`` (the limits) and ``reserved_memory`` in bytes.
+    """
 
     guests: tuple[Planned, ...]
     reserved_ppm: int
     limits_ppm: int
     memory: int
+    reserved_memory: int
 
     @property
     def fits(self) -> bool:
@@ -81,6 +85,7 @@ def plan(manifests: Sequence[Manifest], board: Mapping[str, int]) -> Plan:
         reserved_ppm=reserved,
         limits_ppm=limits,
         memory=sum(spec["mem_max"] or 0 for spec in admitted),
+        reserved_memory=sum(spec["mem_min"] or 0 for spec in admitted),
     )
 
 
