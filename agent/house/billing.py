@@ -74,6 +74,46 @@ class Billing:
         self.agent.add(self.guest() + shared[meter.AGENT_US])
         shared[meter.AGENT_US] = 0
 
+    # Divides `us` of a collection by the blocks that each owner has `made` since the last one: who
+    # ran when the heap was full need not have filled it. Garbage of the agent's own is the agent's.
+    # Returns the instance with most of it, `last` where there is none.
+    def divide(self, us, made, instances, last):
+        total = 0
+        for blocks in made:
+            total += blocks
+        most = 0
+        left = us
+        for instance in instances:
+            blocks = made[instance.owner]
+            if blocks > most:
+                most = blocks
+                last = instance
+            if blocks:
+                # in steps, because a product of the two is no small int
+                part = us * (blocks * 1000 // total) // 1000
+                instance.bill(part)
+                left -= part
+        self.agent.add(left)
+        return last
+
+    # Ends a stretch in which the line took `records`, and divides it: what a guest said is the
+    # guest's, what the board says of itself is the agent's. Returns its us.
+    def line(self, records, instances):
+        us = left = self.guest()
+        free = records
+        for instance in instances:
+            said = instance.said
+            if said and free:
+                if said > free:
+                    said = free
+                instance.said -= said
+                free -= said
+                part = us * said // records
+                instance.bill(part)
+                left -= part
+        self.agent.add(left)
+        return us
+
     # Ends a stretch in which the agent slept because nobody could run.
     def rest(self):
         used = self.mark()

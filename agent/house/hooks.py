@@ -103,7 +103,9 @@ class Hooks:
             instance.log_dropped += 1
         else:
             instance.log_tokens -= 1
-            if not self.telemetry.say(instance.id, kind, data):
+            if self.telemetry.say(instance.id, kind, data):
+                instance.said += (len(data) + wire.TEXT_SIZE - 1) // wire.TEXT_SIZE
+            else:
                 instance.log_dropped += 1
         instance.busy = False
 
@@ -122,6 +124,7 @@ class Hooks:
             return
         telemetry = self.telemetry
         instance.metrics += 1
+        instance.said += 1
         instance.busy = True
         try:
             telemetry.put(

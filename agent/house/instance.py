@@ -34,6 +34,7 @@ class Instance:
     last_s = 0
     log_dropped = 0
     metrics = 0
+    said = 0  # records that the line has not been billed for
     refill = None  # its second node, once it has needed one
     refilling = False  # that stands among the sleepers
     throttled_since = 0
@@ -86,6 +87,11 @@ class Instance:
 
         # The guest's own; all of it is dropped when the guest ends.
         self.drop()
+
+    # It pays for what the agent did on its account.
+    def bill(self, us):
+        self.cpu.add(us)
+        self.limit.charge(us)
 
     # What its slices need, where nothing about them is out of the ordinary: in the node, which the
     # kernel has in hand, because each look at an attribute of an instance takes time.

@@ -10,6 +10,7 @@
 # lifecycle.py, whose time it was in billing.py; this file guards the run.
 
 import asyncio.core as core
+from array import array
 from time import ticks_add, ticks_diff, ticks_ms
 
 import micropython
@@ -482,14 +483,18 @@ class Kernel:
     def forget(self):
         self.task = self.thrown = self.result = self.error = _raised[0] = None
 
-    # A collection between slices, billed to the instance whose garbage made it due.
-    def collect(self, instance):
+    # A collection between slices, for an instance: or, where the heap as a whole made it due, for
+    # those whose garbage did.
+    def collect(self, instance, of_all=False):
         self.billing.work()
         before = self.table.counts[0]
+        made = array("i", self.table.allocated) if of_all else None
         self.table.collect(AGENT)
         used = self.billing.guest()
-        instance.cpu.add(used)
-        instance.limit.charge(used)
+        if made is not None:
+            instance = self.billing.divide(used, made, self.instances, instance)
+        else:
+            instance.bill(used)
         instance.collections += 1
         self.schedule.blackout(wire.BLACKOUT_COLLECT, used, instance.id)
         self.summary.collected(instance, used, before - self.table.counts[0])

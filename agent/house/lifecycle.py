@@ -325,9 +325,11 @@ class Lifecycle:
     # --- the end ---
 
     # Drops a guest: its objects are let go, never closed, because closing runs its code.
-    # `follow` asks the restart policy what is next.
+    # `follow` asks the restart policy what is next. What all this takes is the guest's.
     def end(self, instance, state, reason, a=0, b=0, c=0, follow=True):
         kernel = self.kernel
+        billing = kernel.billing
+        billing.work()
         kernel.schedule.take(instance)
         instance.log.mend()
         if instance.partial:
@@ -349,6 +351,7 @@ class Lifecycle:
                 if reason == wire.REASON_OVERRUN and kernel.suspension is not None:
                     cause = kernel.suspension.excuse(instance)
         kernel.forget()
+        instance.bill(billing.guest())
         kernel.collect(instance)
         instance.left += kernel.table.forget(instance.owner, kernel.strays)
         if reason == wire.REASON_EVICTED:
@@ -362,6 +365,7 @@ class Lifecycle:
             instance.last_what = cause
             instance.last_s = kernel.clock.s
         self.move(instance, state, reason, a, b, c, place, cause)
+        instance.bill(billing.guest())
         if not follow:
             return
         if instance.then != wire.REASON_NONE:
@@ -404,6 +408,7 @@ class Lifecycle:
         self.kernel.clock.advance()
         instance.moved_s = self.kernel.clock.s
         self.kernel.telemetry.transition(instance.id, old, state, reason, a, b, c, place, cause)
+        instance.said += 1 + (len(place) + len(cause)) // wire.TEXT_SIZE
 
     # An exception that no task of the guest retrieved: it goes on, its log says so. Called in the
     # guest's slice.

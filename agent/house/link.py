@@ -119,7 +119,11 @@ class Link:
 
     # Offers the line what there is to send; the time is the telemetry's cost.
     def send(self):
-        port = self.kernel.port
-        begin = port.cpu_us()
-        self.kernel.telemetry.pump()
-        self.kernel.telemetry.cost.add(port.cpu_us() - begin & TICKS_MASK)
+        kernel = self.kernel
+        telemetry = kernel.telemetry
+        billing = kernel.billing
+        billing.work()
+        first = telemetry.next
+        telemetry.pump()
+        records = telemetry.next - first & TICKS_MASK
+        telemetry.cost.add(billing.line(records, kernel.instances))

@@ -6,7 +6,7 @@
 #
 # Whoever is looked at here has just run, and its count is exact.
 
-from . import modules, wire
+from . import meter, modules, wire
 
 
 # Blocks that must be free for those who have a memory.min and do not use it.
@@ -36,7 +36,7 @@ def look(kernel, instance):
     block = table.block
     owner = instance.owner
     limit = instance.mem_max
-    kernel.collect(instance)
+    kernel.collect(instance, table.counts[owner] <= instance.meter[meter.BLOCKS_MAX])
     held = table.counts[owner]
     if limit is not None and held * block > limit:
         # an estimate must say so twice before a guest is ended for it

@@ -1157,3 +1157,116 @@ def test_a_reservation_that_a_load_breaks_is_told():
     answer = board.commands.handle(wire.VERB_WHY, {"g": "g"})[1]
     assert answer["breach"]["count"] >= 4, answer
     board.close()
+
+
+_MAKER = """\
+import asyncio
+async def main():
+    while True:
+        for i in range(50): bytearray(%d)
+        await asyncio.sleep(0)
+"""
+
+
+# Uses so many us of CPU time.
+def _burn(us):
+    from house.ports import unix
+
+    begin = unix.cpu_us()
+    while unix.cpu_us() - begin & 0x3FFFFFFF < us:
+        pass
+
+
+# CPU time of an instance in us.
+def _cpu(instance):
+    return instance.cpu.s * 1000000 + instance.cpu.us
+
+
+def test_who_makes_the_garbage_pays_for_the_collections():
+    board = Board()
+    maker = board.guest("maker", _MAKER % 1000)
+    other = board.guest("other", _MAKER % 400)
+    board.run(50)  # loaded
+    collections = maker.collections + other.collections
+    loads = other.collections
+    board.run(20000, lambda: maker.collections + other.collections > collections + 20)
+    assert other.collections == loads, (maker.collections, other.collections)
+    # Whoever runs when it is due: the other has made a tenth of it.
+    kernel = board.kernel
+    table = kernel.table
+    collect = table.collect
+
+    def slow(owner):
+        collect(owner)
+        _burn(20000)
+
+    table.collect = slow
+    for index in range(len(table.allocated)):
+        table.allocated[index] = 0
+    table.allocated[maker.owner] = 9000
+    table.allocated[other.owner] = 1000
+    before = _cpu(maker), _cpu(other)
+    kernel.collect(other, True)
+    most = _cpu(maker) - before[0]
+    least = _cpu(other) - before[1]
+    assert most > 7 * least > 0, (most, least)
+    # for its own quota it pays alone
+    before = _cpu(maker), _cpu(other)
+    kernel.collect(other)
+    assert _cpu(maker) == before[0] and _cpu(other) > before[1]
+    board.close()
+
+
+def test_who_says_much_pays_for_the_line():
+    board = Board()
+    write = board.port.serial_write
+
+    # As slow as a line is.
+    def slow(buf, n):
+        _burn(5000)
+        return write(buf, n)
+
+    board.port.serial_write = slow
+    chatty = board.guest("chatty", "async def main():\n  for i in range(40): print('word ' * 8)\n")
+    silent = board.guest("silent", _SLEEPER)
+    kernel = board.kernel
+    board.run(50)
+    while kernel.telemetry.waiting():
+        kernel.link.send()
+    before = _cpu(chatty), _cpu(silent), _parts(kernel)
+    billing = kernel.billing
+    billing.work()
+    begin = billing.agent.s * 1000000 + billing.agent.us
+    kernel.lifecycle.start(chatty, wire.REASON_START)
+    chatty.log_tokens = 100
+    for _ in range(15):
+        kernel.hooks.line(chatty, "word " * 8)
+    kernel.link.send()
+    agent = billing.agent.s * 1000000 + billing.agent.us - begin
+    assert _cpu(silent) == before[1]
+    assert _cpu(chatty) - before[0] > 3 * agent > 0, (_cpu(chatty) - before[0], agent)
+    assert chatty.said == 0
+    board.close()
+
+
+def test_a_guest_pays_for_its_end():
+    board = Board()
+    guest = board.guest("guest", _SLEEPER)
+    board.run(50)
+    kernel = board.kernel
+    close = kernel.hooks.close_files
+
+    def slow(instance):
+        _burn(20000)
+        close(instance)
+
+    kernel.hooks.close_files = slow
+    kernel.billing.work()
+    agent = kernel.billing.agent
+    before = agent.s * 1000000 + agent.us
+    used = _cpu(guest)
+    kernel.lifecycle.end(guest, wire.STATE_STOPPED, wire.REASON_STOP)
+    kernel.billing.work()
+    least = agent.s * 1000000 + agent.us - before
+    assert _cpu(guest) - used > 4 * least, (_cpu(guest) - used, least)
+    board.close()
