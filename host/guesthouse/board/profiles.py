@@ -40,8 +40,9 @@ class Profile:
     ``port`` is MicroPython's port, ``stubs`` a pip requirement for its types. ``link_bps`` is the
     speed of the line in bits per second, None where there is none to set. ``heap`` and ``flash``
     are bytes, ``flash`` None where files are on the host's disk; ``agent`` is what the agent takes
-    of the heap. ``load_max_us`` is the CPU time a guest's module body may take. ``pins`` maps a name to what it can do ("gpio", "adc", "pwm"),
-    ``devices`` the usual name of a device to what it is.
+    of the heap. ``load_max_us`` is the CPU time a guest's module body may take. ``pins`` maps a
+    name to what it can do ("gpio", "adc", "pwm"), ``devices`` the usual name of a device to what it
+    is.
     """
 
     name: str
