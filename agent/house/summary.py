@@ -33,6 +33,7 @@ class Summary:
         self.identity = identity  # (text kind, text) pairs that say what the board is
         self.next = kernel.port.ticks_ms()
         self.last_us = kernel.port.ticks_us() & TICKS_MASK
+        self.period = 0  # us from the last summary to this one
         self.board_due = True
         self.collections = 0
         self.longest_us = 0
@@ -43,10 +44,11 @@ class Summary:
         self.reset_cause = wire.RESET_UNKNOWN
         self.unclean_boots = 0
         self.turn = 0  # whose wake-ups are told next
+        self.told = -1  # instances that this summary has told of; -1: none is under way
         self.proven = 0  # word that says the run is a good one, until it is kept
 
     def due_ms(self):
-        return ticks_diff(self.next, self.kernel.port.ticks_ms())
+        return 0 if self.told >= 0 else ticks_diff(self.next, self.kernel.port.ticks_ms())
 
     # Everything about the board and every instance is told anew: a host has attached.
     def announce_all(self):
@@ -55,7 +57,8 @@ class Summary:
             instance.announce = True
         self.next = self.kernel.port.ticks_ms()
 
-    # Called at each service: does what is due.
+    # Called at each service: does what is due, one instance at a time, because what is told of
+    # one takes milliseconds on a Pico, and slices that wait come in between.
     def tend(self):
         kernel = self.kernel
         if self.board_due:
@@ -63,19 +66,29 @@ class Summary:
                 return
             self.board_due = False
             self.tell_board()
+            return
         for instance in kernel.instances:
             if instance.announce:
                 if kernel.telemetry.state.room() < _ROOM:
                     return
                 instance.announce = False
                 self.tell_instance(instance)
+                return
         if self.due_ms() > 0:
             return
-        now = kernel.port.ticks_ms()
-        self.next = ticks_add(self.next, _PERIOD_MS)
-        if ticks_diff(now, self.next) > 0:
-            self.next = ticks_add(now, _PERIOD_MS)
-        self.tell_all(now)
+        if self.told < 0:
+            now = kernel.port.ticks_ms()
+            self.next = ticks_add(self.next, _PERIOD_MS)
+            if ticks_diff(now, self.next) > 0:
+                self.next = ticks_add(now, _PERIOD_MS)
+            self.begin(now)
+        elif self.told < len(kernel.instances):
+            instance = kernel.instances[self.told]
+            self.told += 1
+            self.tell_usage(instance)
+        else:
+            self.told = -1
+            self.tell_board_usage()
 
     # --- once, and when a host attaches ---
 
@@ -176,25 +189,23 @@ class Summary:
 
     # --- once a second ---
 
-    def tell_all(self, now):
+    def begin(self, now):
         kernel = self.kernel
-        telemetry = kernel.telemetry
-        telemetry.summary.open(_OF_BOARD + _OF_INSTANCE * len(kernel.instances))
+        self.told = 0
+        kernel.telemetry.summary.open(_OF_BOARD + _OF_INSTANCE * len(kernel.instances))
         kernel.clock.advance()
         if self.proven and kernel.clock.s >= _PROVEN_S:
             kernel.port.keep(0, self.proven)
             self.proven = 0
         us = kernel.port.ticks_us() & TICKS_MASK
-        period = max(1, us - self.last_us & TICKS_MASK)
+        self.period = max(1, us - self.last_us & TICKS_MASK)
         self.last_us = us
-        guests_s = kernel.billing.departed.s
-        guests_us = kernel.billing.departed.us
         kernel.schedule.tend(now)
-        for instance in kernel.instances:
-            instance.refill_log()
-            self.tell_usage(instance, us, period)
-            guests_s += instance.cpu.s
-            guests_us += instance.cpu.us
+
+    # What ends a summary: the board's own figures, all of one moment.
+    def tell_board_usage(self):
+        kernel = self.kernel
+        telemetry = kernel.telemetry
         ring = telemetry.summary
         self.turn += 1
         if kernel.instances:
@@ -228,6 +239,11 @@ class Summary:
         )
         kernel.billing.work()
         kernel.clock.advance()
+        guests_s = kernel.billing.departed.s
+        guests_us = kernel.billing.departed.us
+        for instance in kernel.instances:
+            guests_s += instance.cpu.s
+            guests_us += instance.cpu.us
         clock = kernel.clock
         agent = kernel.billing.agent
         idle = kernel.billing.idle
@@ -270,8 +286,11 @@ class Summary:
             *[words[i] & 0xFFFF for i in range(meter.WAKEUPS, last)],
         )
 
-    def tell_usage(self, instance, us, period):
+    def tell_usage(self, instance):
         kernel = self.kernel
+        kernel.clock.advance()  # the record says when this was so
+        us = kernel.port.ticks_us() & TICKS_MASK
+        instance.refill_log()
         telemetry = kernel.telemetry
         ring = telemetry.summary
         table = kernel.table
@@ -305,7 +324,7 @@ class Summary:
             throttled.s,
             throttled.us,
             instance.slices,
-            min(10000, waited * 100 // max(1, period // 100)),
+            min(10000, waited * 100 // max(1, self.period // 100)),
             instance.state,
             instance.reason,
         )

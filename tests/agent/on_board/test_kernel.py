@@ -1163,7 +1163,8 @@ _MAKER = """\
 import asyncio
 async def main():
     while True:
-        for i in range(50): bytearray(%d)
+        for i in range(50): bytearray(1000)
+        for i in range(%d): pass
         await asyncio.sleep(0)
 """
 
@@ -1184,12 +1185,12 @@ def _cpu(instance):
 
 def test_who_makes_the_garbage_pays_for_the_collections():
     board = Board()
-    maker = board.guest("maker", _MAKER % 1000)
-    other = board.guest("other", _MAKER % 400)
+    maker = board.guest("maker", _MAKER % 1)
+    other = board.guest("other", _MAKER % 20000)
     board.run(50)  # loaded
     collections = maker.collections + other.collections
     loads = other.collections
-    board.run(20000, lambda: maker.collections + other.collections > collections + 20)
+    board.run(20000, lambda: maker.collections + other.collections > collections + 40)
     assert other.collections == loads, (maker.collections, other.collections)
     # Whoever runs when it is due: the other has made a tenth of it.
     kernel = board.kernel

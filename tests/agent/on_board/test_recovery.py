@@ -158,10 +158,10 @@ def test_a_run_that_went_well_for_a_while_forgets_the_unclean_boots_before_it():
     machine.boot()
     kernel = machine.board.kernel
     kernel.clock.s = 9
-    kernel.summary.tell_all(kernel.port.ticks_ms())
+    kernel.summary.begin(kernel.port.ticks_ms())
     assert machine.words[0] == recovery._word(1, 2)
     kernel.clock.s = 10
-    kernel.summary.tell_all(kernel.port.ticks_ms())
+    kernel.summary.begin(kernel.port.ticks_ms())
     machine.die()
     assert machine.boot().unclean == 1
     assert [state for _, state in machine.states()] == [LOADING] * 2
