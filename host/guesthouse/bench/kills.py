@@ -1,20 +1,29 @@
-"""How long a guest that hangs stays on the CPU past its slice_max, by what it does against it."""
+"""How long a guest that hangs stays on the CPU past its slice_max, by what it does against it.
+
+``measure`` starts a guest anew for each kill. That takes a Pico about twenty times as long as the
+kill, and an emulated one seconds; ``measure_tasks`` takes the guest's hanging task off the CPU and
+lets the guest go on to the next one (programs/warden.py), which then ends as any other.
+"""
 
 from __future__ import annotations
 
 import ast
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from guesthouse.bench.measuring import Progress, guest, program, quantile
 from guesthouse.core import wire
+from guesthouse.core.errors import GuesthouseError
 from guesthouse.core.model import Event
 from guesthouse.guests.image import Image
 from guesthouse.link.client import Client
 
 KINDS = ("loop", "except", "finally", "nested", "exit", "alloc", "recursion")
 SLICE_MAX_US = 5_000
+TASK_SLICE_MAX_US = 1_000
+WARDEN = "warden"
 SURVIVED_US = 10_000  # past its limit: nothing that the VM can interrupt is to last as long
 _ENDED = ("killed", "failed", "exited", "stopped", "quarantined")
 _PATIENCE_S = 10.0  # of a real board's time for one life
@@ -78,6 +87,17 @@ def source(kind: str) -> str:
     return ast.unparse(tree).replace("    hang_in_loop()", f"    {wanted}()") + "\n"
 
 
+def lasting_source(kind: str) -> str:
+    """The same with a task that hangs for each time that the last one was taken off the CPU."""
+    text = source(kind).replace("async def main():", "async def hang():")
+    return text + (
+        "\nasync def main():\n"
+        "    while True:\n"
+        "        asyncio.create_task(hang())\n"
+        "        await asyncio.sleep_ms(2)\n"
+    )
+
+
 def images(memory: int) -> list[Image]:
     """The guests of all kinds, with ``memory`` kB each."""
     return [
@@ -92,6 +112,16 @@ def images(memory: int) -> list[Image]:
     ]
 
 
+def lasting_images(memory: int) -> list[Image]:
+    """What ``measure_tasks`` needs on the board."""
+    text = program(WARDEN, KILLED=wire.STATE_KILLED, OVERRUN=wire.REASON_OVERRUN)
+    guests = [
+        guest(kind, lasting_source(kind), memory=memory, slice_max=TASK_SLICE_MAX_US)
+        for kind in KINDS
+    ]
+    return [guest(WARDEN, text, memory=memory, slice_max=TASK_SLICE_MAX_US), *guests]
+
+
 @dataclass(slots=True)
 class _Tally:
     past_us: list[int] = field(default_factory=list)
@@ -101,9 +131,18 @@ class _Tally:
     def count(self, client: Client, name: str) -> None:
         """One life more."""
         end = _life(client, name)
+        self.note(end)
+        if end is None or end.reason == "escalated":
+            client.command(wire.VERB_KILL, {"g": name})
+
+    @property
+    def kills(self) -> int:
+        return len(self.past_us) + self.stayed
+
+    def note(self, end: Event | None) -> None:
+        """What has become of one that hung; None where nothing came of it."""
         if end is None or end.reason == "escalated":
             self.stayed += 1
-            client.command(wire.VERB_KILL, {"g": name})
         elif end.reason == "overrun":
             self.past_us.append(end.numbers[0] - end.numbers[1])
         else:
@@ -122,11 +161,11 @@ def measure(
     for number in range(2 * count):
         if number and time.monotonic() > until:
             break
-        done = min(len(one.past_us) + one.stayed for one in tallies.values())
+        done = min(one.kills for one in tallies.values())
         if number % max(1, count // 5) == 0:
             progress(f"kills: {done} of {count} of each kind")
         for kind, tally in tallies.items():
-            if len(tally.past_us) + tally.stayed < count:
+            if tally.kills < count:
                 tally.count(client, f"{kind}.0")
     return [
         Kill.of(kind, tally.past_us, tally.stayed, tally.otherwise)
@@ -138,9 +177,55 @@ def _life(client: Client, name: str) -> Event | None:
     """Start a guest and wait for its end; None where it does not come."""
     client.poll(0)
     client.command(wire.VERB_START, {"g": name})
+    return next(iter(_ends(client, name)), None)
+
+
+def _ends(client: Client, name: str) -> list[Event]:
+    """The next ends of a guest, one at least; none where none comes."""
     end = time.monotonic() + _PATIENCE_S * client.patience
     while time.monotonic() < end:
-        for update in client.poll(0.1):
-            if isinstance(update, Event) and update.name == name and update.new in _ENDED:
-                return update
-    return None
+        ends = [
+            update
+            for update in client.poll(0.1)
+            if isinstance(update, Event) and update.name == name and update.new in _ENDED
+        ]
+        if ends:
+            return ends
+    return []
+
+
+def measure_tasks(
+    client: Client, count: int, progress: Progress, over: Callable[[], bool]
+) -> list[Kill]:
+    """Let the guests of all kinds hang, one after the other, until each was stopped so often.
+
+    There are fewer, but one of each, where ``over`` says so; ``lasting_images`` are on the board.
+    """
+    _start(client, WARDEN)
+    found = []
+    for kind in KINDS:
+        name = f"{kind}.0"
+        tally = _Tally()
+        client.poll(0)
+        client.command(wire.VERB_START, {"g": name})
+        while tally.kills < count and not (tally.kills and over()):
+            ends = _ends(client, name)
+            for end in ends[: count - tally.kills]:
+                tally.note(end)
+            if not ends:
+                tally.note(None)
+                break
+        client.command(wire.VERB_KILL, {"g": name})
+        progress(f"kills: {tally.kills} of {kind}")
+        found.append(Kill.of(kind, tally.past_us, tally.stayed, tally.otherwise))
+    return found
+
+
+def _start(client: Client, name: str) -> None:
+    """Start a guest, and wait until it has run."""
+    client.command(wire.VERB_START, {"g": name})
+    end = time.monotonic() + _PATIENCE_S * client.patience
+    while client.instance(name).state != "waiting":
+        if time.monotonic() > end:
+            raise GuesthouseError(f"{name} does not run: {client.instance(name).last_fault}")
+        client.poll(0.1)

@@ -1,28 +1,34 @@
 """``bench quotas`` on emulated Picos of the bench's own, in their time.
 
 The emulator runs busy code some thirty times slower than a Pico, and the bench is to end within
-twelve minutes: there is one window for each mix, the loop has fewer releases, and guests that hang
-are killed for as long as there is time. The periods are those that admission takes on a Pico.
+twelve minutes: two boards run beside each other, there is one window for each mix, the loop has
+fewer releases, and guests that hang are not loaded anew for each time that they are stopped. The
+periods are those that admission takes on a Pico.
 """
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from guesthouse.bench import kills, shares, wakeups
 from guesthouse.bench.emulated import board_with, port_of
+from guesthouse.bench.kills import Kill
 from guesthouse.bench.measuring import Progress, oversubscribed
 from guesthouse.bench.quotas import Quotas, Scale
 from guesthouse.bench.shares import Share
 from guesthouse.bench.wakeups import Loop, Wakeup
 from guesthouse.board import picosim
 from guesthouse.board.firmware import Firmware
-from guesthouse.install.package import build_package
+from guesthouse.core.model import BoardModel
+from guesthouse.install.package import Package, build_package
 from guesthouse.install.repl import Repl
 from guesthouse.install.target import target_of_family
 
 FULL = Scale(windows=1, kills=200, releases=50)
-QUICK = Scale(windows=1, kills=2, releases=10)
+QUICK = Scale(windows=1, kills=5, releases=10)
 
 _ENOUGH_S = 600.0  # then there are no more kills; the board still has to end
 _LOOP = Loop(period_us=40_000, work_us=500, least=(10_000, 100_000), slice_max_us=5_000)
@@ -41,10 +47,33 @@ def measure(firmware: Firmware, scale: Scale, progress: Progress) -> Quotas:
     target = target_of_family(firmware.family)
     assert target is not None  # the emulator has refused other firmware
     package = build_package(target)
-    progress("wake-ups: plain asyncio")
-    with picosim.private_board(firmware=firmware) as board, Repl(port_of(board)) as repl:
-        printed = repl.run(wakeups.plain_source(_LOOP, scale.releases), _PLAIN_S)
-    found_wakeups: list[Wakeup] = [wakeups.plain(printed)]
+    given_up = threading.Event()
+
+    def over() -> bool:
+        return given_up.is_set() or time.monotonic() > began + _ENOUGH_S
+
+    def kills_and_plain() -> tuple[list[Kill], Wakeup]:
+        found = _kills(firmware, package, scale, progress, over)
+        return found, _plain(firmware, scale, progress)
+
+    with ThreadPoolExecutor(1) as pool:
+        beside = pool.submit(kills_and_plain)
+        try:
+            model, found_shares, found_wakeups = _shares(firmware, package, scale, progress)
+        except BaseException:
+            given_up.set()
+            raise
+        found_kills, plain = beside.result()
+    return Quotas.of(
+        model, 0.0, _LOOP.period_us, found_shares, found_kills, [*found_wakeups, plain]
+    )
+
+
+def _shares(
+    firmware: Firmware, package: Package, scale: Scale, progress: Progress
+) -> tuple[BoardModel, list[Share], list[Wakeup]]:
+    """Wake-ups and all mixes, on one board."""
+    found_wakeups: list[Wakeup] = []
     found_shares: list[Share] = []
     hogs = shares.images(
         work_us=_HOG_US,
@@ -67,9 +96,25 @@ def measure(firmware: Firmware, scale: Scale, progress: Progress) -> Quotas:
         for mix in mixes:
             progress(f"shares: {mix.name}")
             found_shares += shares.measure(client, mix, scale.windows, progress)
-    progress(f"a board with {len(kills.KINDS)} guests that hang starts")
-    with board_with(firmware, package, kills.images(_MEMORY_KB)) as client:
-        found_kills = kills.measure(client, scale.kills, progress, began + _ENOUGH_S)
-        return Quotas.of(
-            client.model, 0.0, _LOOP.period_us, found_shares, found_kills, found_wakeups
-        )
+        return client.model, found_shares, found_wakeups
+
+
+def _kills(
+    firmware: Firmware,
+    package: Package,
+    scale: Scale,
+    progress: Progress,
+    over: Callable[[], bool],
+) -> list[Kill]:
+    """Guests of all kinds, on one board."""
+    images = kills.lasting_images(_MEMORY_KB)
+    progress(f"a board with {len(images)} guests that hang starts")
+    with board_with(firmware, package, images) as client:
+        return kills.measure_tasks(client, scale.kills, progress, over)
+
+
+def _plain(firmware: Firmware, scale: Scale, progress: Progress) -> Wakeup:
+    """The control loop on a board without the house."""
+    progress("wake-ups: plain asyncio")
+    with picosim.private_board(firmware=firmware) as board, Repl(port_of(board)) as repl:
+        return wakeups.plain(repl.run(wakeups.plain_source(_LOOP, scale.releases), _PLAIN_S))
