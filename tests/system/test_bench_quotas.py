@@ -91,6 +91,23 @@ def test_limits_add_up_to_four_times_the_board() -> None:
         assert max(mix.limits for mix in mixes) == pytest.approx(4.0)
 
 
+def test_a_guest_loses_the_task_that_hangs_and_goes_on_until_it_is_stopped(client: Client) -> None:
+    with quotas._installed(client, kills.lasting_images(64), print):
+        found = kills.measure_tasks(client, 3, print, lambda: False)
+        assert [one.kind for one in found] == list(kills.KINDS)
+        for one in found:
+            assert (one.n, one.survived, one.otherwise) == (3, 0, 0), one
+            assert one.p50_us > 0
+        client.wait_for_summary()
+        hung = [client.instance(kind) for kind in kills.KINDS]
+        assert {guest.state for guest in hung} == {"killed"}
+        # each loaded once, and stopped more often
+        assert all(guest.kills > 3 and not guest.restarts for guest in hung)
+        # no time is left: one of each all the same
+        found = kills.measure_tasks(client, 3, print, lambda: True)
+        assert all(1 <= one.n <= 3 for one in found), found
+
+
 @pytest.mark.parametrize("error", [GuesthouseError("it broke"), KeyboardInterrupt()])
 def test_the_board_is_as_it_was_whatever_ends_the_bench(
     client: Client,
