@@ -23,6 +23,7 @@ from guesthouse.bench.wakeups import Loop, Wakeup
 from guesthouse.board import picosim
 from guesthouse.board.firmware import Firmware
 from guesthouse.core.model import BoardModel
+from guesthouse.guests.image import Image
 from guesthouse.install.package import Package, build_package
 from guesthouse.install.repl import Repl
 from guesthouse.install.target import target_of_family
@@ -52,65 +53,69 @@ def measure(firmware: Firmware, scale: Scale, progress: Progress) -> Quotas:
     def over() -> bool:
         return given_up.is_set() or time.monotonic() > began + _ENOUGH_S
 
-    def kills_and_plain() -> tuple[list[Kill], Wakeup]:
-        found = _kills(firmware, package, scale, progress, over)
-        return found, _plain(firmware, scale, progress)
+    def beside() -> tuple[list[Kill], list[Wakeup]]:
+        found, woken = _kills_and_wakeups(firmware, package, scale, progress, over)
+        return found, [*woken, _plain(firmware, scale, progress)]
 
     with ThreadPoolExecutor(1) as pool:
-        beside = pool.submit(kills_and_plain)
+        other = pool.submit(beside)
         try:
-            model, found_shares, found_wakeups = _shares(firmware, package, scale, progress)
+            model, found_shares = _shares(firmware, package, scale, progress)
         except BaseException:
             given_up.set()
             raise
-        found_kills, plain = beside.result()
-    return Quotas.of(
-        model, 0.0, _LOOP.period_us, found_shares, found_kills, [*found_wakeups, plain]
-    )
+        found_kills, found_wakeups = other.result()
+    return Quotas.of(model, 0.0, _LOOP.period_us, found_shares, found_kills, found_wakeups)
 
 
-def _shares(
-    firmware: Firmware, package: Package, scale: Scale, progress: Progress
-) -> tuple[BoardModel, list[Share], list[Wakeup]]:
-    """Wake-ups and all mixes, on one board."""
-    found_wakeups: list[Wakeup] = []
-    found_shares: list[Share] = []
-    hogs = shares.images(
+def _hogs() -> list[Image]:
+    return shares.images(
         work_us=_HOG_US,
         slice_max=_SLICE_MAX_US,
         tiny_tasks=_TINY_TASKS,
         memory=_MEMORY_KB,
         crowd=False,
     )
-    loops = wakeups.images(_LOOP, scale.releases, _MEMORY_KB, _SLICE_MAX_US)
+
+
+def _shares(
+    firmware: Firmware, package: Package, scale: Scale, progress: Progress
+) -> tuple[BoardModel, list[Share]]:
+    """All mixes, on one board."""
+    hogs = _hogs()
     mixes = shares.mixes(_SHORT, _LONG, crowd=False)
-    limits = max(mix.limits for mix in mixes)
-    progress(f"a board with {len(hogs) + len(loops)} guests starts")
+    found: list[Share] = []
+    progress(f"a board with {len(hogs)} guests starts")
     with (
-        board_with(firmware, package, [*hogs, *loops]) as client,
-        oversubscribed(client, limits, progress),
+        board_with(firmware, package, hogs) as client,
+        oversubscribed(client, max(mix.limits for mix in mixes), progress),
     ):
-        for setup in ("alone", "hogs"):
-            progress(f"wake-ups: {setup}")
-            found_wakeups.append(wakeups.measure(client, setup, _LOOP, scale.releases))
         for mix in mixes:
             progress(f"shares: {mix.name}")
-            found_shares += shares.measure(client, mix, scale.windows, progress)
-        return client.model, found_shares, found_wakeups
+            found += shares.measure(client, mix, scale.windows, progress)
+        return client.model, found
 
 
-def _kills(
+def _kills_and_wakeups(
     firmware: Firmware,
     package: Package,
     scale: Scale,
     progress: Progress,
     over: Callable[[], bool],
-) -> list[Kill]:
-    """Guests of all kinds, on one board."""
-    images = kills.lasting_images(_MEMORY_KB)
-    progress(f"a board with {len(images)} guests that hang starts")
+) -> tuple[list[Kill], list[Wakeup]]:
+    """The control loop and guests that hang, on one board."""
+    images = [
+        *wakeups.images(_LOOP, scale.releases, _MEMORY_KB, _SLICE_MAX_US),
+        *(image for image in _hogs() if image.manifest.name in wakeups.HOGS),
+        *kills.lasting_images(_MEMORY_KB),
+    ]
+    progress(f"a board with {len(images)} guests starts")
+    woken: list[Wakeup] = []
     with board_with(firmware, package, images) as client:
-        return kills.measure_tasks(client, scale.kills, progress, over)
+        for setup in ("alone", "hogs"):
+            progress(f"wake-ups: {setup}")
+            woken.append(wakeups.measure(client, setup, _LOOP, scale.releases))
+        return kills.measure_tasks(client, scale.kills, progress, over), woken
 
 
 def _plain(firmware: Firmware, scale: Scale, progress: Progress) -> Wakeup:

@@ -1271,3 +1271,37 @@ def test_a_guest_pays_for_its_end():
     least = agent.s * 1000000 + agent.us - before
     assert _cpu(guest) - used > 4 * least, (_cpu(guest) - used, least)
     board.close()
+
+
+def test_a_service_tells_of_one_instance_at_most():
+    board = Board()
+    guests = [board.guest("g%d" % n, _SLEEPER) for n in range(3)]
+    board.run(50)
+    summary = board.kernel.summary
+    told = []
+
+    def note(name):
+        tell = getattr(summary, name)
+
+        def noted(*what):
+            told.append((name, what[0] if what else None))
+            tell(*what)
+
+        setattr(summary, name, noted)
+
+    for name in ("tell_board", "tell_instance", "tell_usage", "tell_board_usage"):
+        note(name)
+    summary.told = -1
+    summary.announce_all()
+    while not told or told[-1][0] != "tell_board_usage":
+        before = len(told)
+        summary.tend()
+        assert len(told) <= before + 1, told
+        assert summary.due_ms() <= 0 or told[-1][0] == "tell_board_usage"  # nobody sleeps on it
+    assert told == (
+        [("tell_board", None)]
+        + [("tell_instance", guest) for guest in guests]
+        + [("tell_usage", guest) for guest in guests]
+        + [("tell_board_usage", None)]
+    )
+    board.close()
