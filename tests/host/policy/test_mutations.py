@@ -15,7 +15,7 @@ pytestmark = pytest.mark.soak
 
 ROOT = Path(__file__).resolve().parents[3]
 POLICY = "tests/host/policy/test_policy.py::test_"
-ADMISSION = "tests/host/test_admission.py::test_what_is_admitted_satisfies_the_inequality"
+ADMISSION = "tests/agent/test_on_micropython.py::test_on_board[test_admission-test_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,21 +77,21 @@ MUTATIONS = [
         "admission.py",
         'kill = board["kill_us"] if longest else 0',
         "kill = 0",
-        ADMISSION,
+        f"{ADMISSION}a_wake_up_waits_for_the_longest_slice_its_end_and_the_agent]",
     ),
     Mutation(
         "admission-forgets-the-longest-slice",
         "admission.py",
         "return longest + kill + section_us(specs, board), longest, name",
         "return kill + section_us(specs, board), longest, name",
-        ADMISSION,
+        f"{ADMISSION}a_wake_up_waits_for_the_longest_slice_its_end_and_the_agent]",
     ),
     Mutation(
         "admission-forgets-overdrafts",
         "admission.py",
         'overdrafts = slices - victim["slice_max_us"]',
         "overdrafts = 0",
-        ADMISSION,
+        f"{ADMISSION}what_other_reservations_overdraw_is_waiting_too]",
     ),
     Mutation(
         "weights-do-not-count",
@@ -119,7 +119,7 @@ MUTATIONS = [
         "cpu.py",
         "return ticks_add(now, ms + lack * period // most)",
         "return ticks_add(now, ms + 20 + lack * period // most)",
-        f"{POLICY}they_hold_while_a_guest_that_overruns_is_suspended",
+        f"{POLICY}a_limited_guest_alone_gets_what_it_may",
     ),
     Mutation(
         "a-new-budget-is-not-seen",
@@ -133,7 +133,7 @@ MUTATIONS = [
         "cpu.py",
         "            if not self.idle:\n                self.judge(",
         "            if False:\n                self.judge(",
-        f"{POLICY}a_reservation_that_a_blackout_breaks_is_recorded",
+        f"{POLICY}a_breach_tells_what_was_in_the_way_and_for_how_long",
     ),
     Mutation(
         "a-breach-has-no-cause",
