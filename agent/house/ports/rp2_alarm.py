@@ -6,13 +6,12 @@
 # at the recursion limit.
 #
 # It has three stages. Before the deadline it looks every 20 ms whether the host has sent a Ctrl-C,
-# for which the deadline is now, and feeds the watchdog, because a deadline that lies ahead is
-# guard enough. Behind it, it delivers the exception, every 33 us and more. An exception that the
-# VM does not take sits in a call that nothing interrupts; from the hundredth time on it looks once
-# a millisecond, and has it looked so 1000 times, the watchdog resets the board, with the guest's
-# tag in a register that survives: a reset costs the other guests a second, too. It counts looks and
-# not time: none are made while a flash write or a guest holds the interrupts, so nobody is blamed
-# for those.
+# for which the deadline is now, and feeds the watchdog, because a deadline that lies ahead is guard
+# enough. Behind it, it delivers the exception, every 8 to 15 us. An exception that the VM does not
+# take sits in a call that nothing interrupts; from the 250th look on it looks once a millisecond,
+# and has it looked so 1000 times, the watchdog resets the board, with the guest's tag in a register
+# that survives: a reset costs the other guests a second, too. It counts looks and not time: none
+# are made while a flash write or a guest holds the interrupts, so nobody is blamed for those.
 #
 # This module is needed once, at boot. Whoever has called make() should let go of it.
 
@@ -34,12 +33,13 @@ FOOD = const(8)  # what feeds the watchdog
 ALARM0 = const(0x10)
 NOW = const(0x28)
 
-# After the deadline it delivers again every so many us, never quite in step with a guest's
-# loop: one that catches each exception is hit in its handler, too, and ends.
-_BURST_US = const(33)
-_JITTER = const(15)
+# After the deadline it delivers again every so many us, never quite in step with a guest's loop.
+# From the VM's taking an exception to its next look, in the handler that caught it, it is some 25
+# us: with less between two deliveries a guest is hit in each of its handlers, too, and ends.
+_BURST_US = const(8)
+_JITTER = const(7)
 
-_QUICK_LOOKS = const(100)
+_QUICK_LOOKS = const(250)
 
 _SOURCE = """
 @micropython.asm_thumb

@@ -636,7 +636,9 @@ def test_a_summary_has_room_for_all_of_it_however_many_there_are():
         while telemetry.waiting():
             telemetry.pump()
         telemetry.summary.slots = 0  # so it is made anew, as long as it has to be
-        kernel.summary.tell_all(board.port.ticks_ms())
+        kernel.summary.begin(board.port.ticks_ms())
+        while kernel.summary.told >= 0:
+            kernel.summary.tend()
         kernel.summary.checked_s = -100
         kernel.summary.check_heap(True)
         assert telemetry.summary.dropped == 0, n
@@ -1191,7 +1193,8 @@ def test_who_makes_the_garbage_pays_for_the_collections():
     collections = maker.collections + other.collections
     loads = other.collections
     board.run(20000, lambda: maker.collections + other.collections > collections + 40)
-    assert other.collections == loads, (maker.collections, other.collections)
+    # else about half of them would be the other's
+    assert maker.collections > 2 * (other.collections - loads), other.collections
     # Whoever runs when it is due: the other has made a tenth of it.
     kernel = board.kernel
     table = kernel.table
