@@ -10,7 +10,6 @@
 # lifecycle.py, whose time it was in billing.py; this file guards the run.
 
 import asyncio.core as core
-from array import array
 from time import ticks_add, ticks_diff, ticks_ms
 
 import micropython
@@ -488,7 +487,7 @@ class Kernel:
     def collect(self, instance, of_all=False):
         self.billing.work()
         before = self.table.counts[0]
-        made = array("i", self.table.allocated) if of_all else None
+        made = self.table.allocated[:] if of_all else None
         self.table.collect(AGENT)
         used = self.billing.guest()
         if made is not None:
