@@ -24,6 +24,7 @@ from guesthouse.install.filesystem import flash_image
 from guesthouse.install.package import BoardFile, build_package
 from guesthouse.install.target import target_of_family
 from guesthouse.link.client import Client
+from guesthouse.measure.account import Snapshot, account
 from tests.support.emulated import EmulatedPico
 
 CALM = """\
@@ -197,6 +198,19 @@ def test_slices_go_on_while_the_host(board: EmulatedPico, open_port: bool) -> No
         assert client.instance("calm").slices - slices > 25 * seconds
         assert _dropped(client) > dropped
         assert board.resets == resets
+
+
+def test_the_accounts_add_up_to_the_time_that_passed(board: EmulatedPico) -> None:
+    with board.listen() as client:
+        client.hello()
+        client.wait_for_summary()
+        before, began = Snapshot.of(client.model, 0), board.seconds
+        client.wait_for_summary(count=2)
+        passed = account(client.model, before, 0, {})
+        # a summary is some ms on its way
+        assert abs(passed.elapsed_us / 1e6 - (board.seconds - began)) < 0.1
+        assert abs(passed.unaccounted_us) < passed.elapsed_us // 1_000, passed
+        assert min(passed.agent_us, passed.guests_us, passed.idle_us) > 0
 
 
 def test_ctrl_c_ends_the_agent_even_while_a_guest_loads_and_catches_everything(
