@@ -195,20 +195,22 @@ def _ends(client: Client, name: str) -> list[Event]:
 
 
 def measure_tasks(
-    client: Client, count: int, progress: Progress, over: Callable[[], bool]
+    client: Client, count: int, progress: Progress, left_s: Callable[[], float]
 ) -> list[Kill]:
     """Let the guests of all kinds hang, one after the other, until each was stopped so often.
 
-    There are fewer, but one of each, where ``over`` says so; ``lasting_images`` are on the board.
+    There are fewer, but one of each, where the seconds that are left do not do: each kind has an
+    equal part of them. ``lasting_images`` are on the board.
     """
     _start(client, WARDEN)
     found = []
-    for kind in KINDS:
+    for place, kind in enumerate(KINDS):
+        until = time.monotonic() + left_s() / (len(KINDS) - place)
         name = f"{kind}.0"
         tally = _Tally()
         client.poll(0)
         client.command(wire.VERB_START, {"g": name})
-        while tally.kills < count and not (tally.kills and over()):
+        while tally.kills < count and not (tally.kills and time.monotonic() > until):
             ends = _ends(client, name)
             for end in ends[: count - tally.kills]:
                 tally.note(end)

@@ -50,11 +50,11 @@ def measure(firmware: Firmware, scale: Scale, progress: Progress) -> Quotas:
     package = build_package(target)
     given_up = threading.Event()
 
-    def over() -> bool:
-        return given_up.is_set() or time.monotonic() > began + _ENOUGH_S
+    def left_s() -> float:
+        return 0.0 if given_up.is_set() else began + _ENOUGH_S - time.monotonic()
 
     def beside() -> tuple[list[Kill], list[Wakeup]]:
-        found, woken = _kills_and_wakeups(firmware, package, scale, progress, over)
+        found, woken = _kills_and_wakeups(firmware, package, scale, progress, left_s)
         return found, [*woken, _plain(firmware, scale, progress)]
 
     with ThreadPoolExecutor(1) as pool:
@@ -101,7 +101,7 @@ def _kills_and_wakeups(
     package: Package,
     scale: Scale,
     progress: Progress,
-    over: Callable[[], bool],
+    left_s: Callable[[], float],
 ) -> tuple[list[Kill], list[Wakeup]]:
     """The control loop and guests that hang, on one board."""
     images = [
@@ -115,7 +115,7 @@ def _kills_and_wakeups(
         for setup in ("alone", "hogs"):
             progress(f"wake-ups: {setup}")
             woken.append(wakeups.measure(client, setup, _LOOP, scale.releases))
-        return kills.measure_tasks(client, scale.kills, progress, over), woken
+        return kills.measure_tasks(client, scale.kills, progress, left_s), woken
 
 
 def _plain(firmware: Firmware, scale: Scale, progress: Progress) -> Wakeup:
