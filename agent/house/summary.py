@@ -86,9 +86,12 @@ class Summary:
             instance = kernel.instances[self.told]
             self.told += 1
             self.tell_usage(instance)
+        elif self.told == len(kernel.instances):
+            self.told += 1
+            self.tell_board_usage()
         else:
             self.told = -1
-            self.tell_board_usage()
+            self.tell_times()
 
     # --- once, and when a host attaches ---
 
@@ -202,7 +205,6 @@ class Summary:
         self.last_us = us
         kernel.schedule.tend(now)
 
-    # What ends a summary: the board's own figures, all of one moment.
     def tell_board_usage(self):
         kernel = self.kernel
         telemetry = kernel.telemetry
@@ -237,11 +239,19 @@ class Summary:
             link.damaged,
             link.discarded,
         )
+
+    # What ends a summary: whose all the time was. No slice comes in between, so that it adds up.
+    def tell_times(self):
+        kernel = self.kernel
+        telemetry = kernel.telemetry
+        ring = telemetry.summary
         kernel.billing.work()
         kernel.clock.advance()
+        us = kernel.port.ticks_us() & TICKS_MASK
         guests_s = kernel.billing.departed.s
         guests_us = kernel.billing.departed.us
         for instance in kernel.instances:
+            self.tell_time(instance, us)
             guests_s += instance.cpu.s
             guests_us += instance.cpu.us
         clock = kernel.clock
@@ -286,15 +296,8 @@ class Summary:
             *[words[i] & 0xFFFF for i in range(meter.WAKEUPS, last)],
         )
 
-    def tell_usage(self, instance):
+    def tell_time(self, instance, us):
         kernel = self.kernel
-        kernel.clock.advance()  # the record says when this was so
-        us = kernel.port.ticks_us() & TICKS_MASK
-        instance.refill_log()
-        telemetry = kernel.telemetry
-        ring = telemetry.summary
-        table = kernel.table
-        block = table.block
         waited = instance.meter[meter.WAITED]
         if (
             instance.queued is kernel.schedule.runnable
@@ -314,8 +317,8 @@ class Summary:
         if instance.state == wire.STATE_THROTTLED:
             throttled.add(us - instance.throttled_since & TICKS_MASK)
             instance.throttled_since = us
-        telemetry.put(
-            ring,
+        kernel.telemetry.put(
+            kernel.telemetry.summary,
             wire.RECORD_CPU,
             instance.id,
             wire.BODY_CPU,
@@ -328,6 +331,15 @@ class Summary:
             instance.state,
             instance.reason,
         )
+
+    def tell_usage(self, instance):
+        kernel = self.kernel
+        kernel.clock.advance()  # the records say when this was so
+        instance.refill_log()
+        telemetry = kernel.telemetry
+        ring = telemetry.summary
+        table = kernel.table
+        block = table.block
         blocks = table.counts[instance.owner]
         telemetry.put(
             ring,

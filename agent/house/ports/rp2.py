@@ -23,10 +23,10 @@ HEAP_RESERVE = 16 * 1024  # bytes that stay free for the agent between slices
 # longest of 86 kills of 9 kinds: 3.07 ms, at the recursion limit. The longest that the agent was
 # busy between two slices, collections apart: 8.2 ms of service with the longest piece of a summary,
 # 8.6 ms for the end of a guest, 4.7 ms around a slice, 2.3 ms to wake sleepers; and for each guest
-# 0.2 ms to begin a summary and to sum it up.
+# less than 0.8 ms to sum up whose the time was.
 KILL_US = 3100
 SECTION_US = 24000
-SECTION_GUEST_US = 300
+SECTION_GUEST_US = 800
 NESTED_STACK = 3400  # bytes that must be left for a suspension, and there for any command
 COMMAND_STACK = 4300
 ASK_US = 5000  # for an answer of a guest's object; to tell where it was takes 1 to 3 ms

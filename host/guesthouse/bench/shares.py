@@ -294,8 +294,7 @@ def _window(mix: Mix, before: Snapshot, model: BoardModel) -> _Window | None:
         elif counted.kills or counted.failures or counted.restarts:
             return None
         else:
-            # as much as it were of the board's window, which is a few ms off the guest's own
-            used[part.guest] = counted.cpu_us * elapsed_us // max(1, counted.counted_at_us)
+            used[part.guest] = counted.cpu_us
     return _Window(elapsed_us, capacity_us, used)
 
 

@@ -262,7 +262,6 @@ class Applier:
             self._cpu_base[guest.id] = (time_us, record.cpu_us)
         else:
             self._cpu_base.setdefault(guest.id, (time_us, record.cpu_us))
-        guest.counted_at_us = time_us
         guest.cpu_us = record.cpu_us
         guest.throttled_us = record.throttled_us
         guest.slices = record.slices

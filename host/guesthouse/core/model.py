@@ -71,7 +71,6 @@ class InstanceModel:
     mem_high: int | None = None
     mem_max: int | None = None
     storage_max: int | None = None
-    counted_at_us: int = 0  # board time of cpu_us and what else its last summary has counted
     cpu_us: int = 0
     cpu_share: float = 0.0  # of one CPU, over the last summary period
     throttled_us: int = 0

@@ -21,12 +21,8 @@ LOOP_METRICS = {
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """What an instance has counted since it was made, over all of its restarts. Times in us.
+    """What an instance has counted since it was made, over all of its restarts. Times in us."""
 
-    ``counted_at_us`` is the board's time: a summary counts one guest after the other.
-    """
-
-    counted_at_us: int = 0
     cpu_us: int = 0
     throttled_us: int = 0
     slices: int = 0

@@ -1292,19 +1292,19 @@ def test_a_service_tells_of_one_instance_at_most():
 
         setattr(summary, name, noted)
 
-    for name in ("tell_board", "tell_instance", "tell_usage", "tell_board_usage"):
+    for name in ("tell_board", "tell_instance", "tell_usage", "tell_board_usage", "tell_times"):
         note(name)
     summary.told = -1
     summary.announce_all()
-    while not told or told[-1][0] != "tell_board_usage":
+    while not told or told[-1][0] != "tell_times":
         before = len(told)
         summary.tend()
         assert len(told) <= before + 1, told
-        assert summary.due_ms() <= 0 or told[-1][0] == "tell_board_usage"  # nobody sleeps on it
+        assert summary.due_ms() <= 0 or told[-1][0] == "tell_times"  # nobody sleeps on it
     assert told == (
         [("tell_board", None)]
         + [("tell_instance", guest) for guest in guests]
         + [("tell_usage", guest) for guest in guests]
-        + [("tell_board_usage", None)]
+        + [("tell_board_usage", None), ("tell_times", None)]
     )
     board.close()
