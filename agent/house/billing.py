@@ -102,11 +102,11 @@ class Billing:
         us = left = self.guest()
         free = records
         for instance in instances:
-            said = instance.said
+            said = instance.meter[meter.SAID]
             if said and free:
                 if said > free:
                     said = free
-                instance.said -= said
+                instance.tells(-said)
                 free -= said
                 part = us * said // records
                 instance.bill(part)

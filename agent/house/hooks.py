@@ -104,7 +104,7 @@ class Hooks:
         else:
             instance.log_tokens -= 1
             if self.telemetry.say(instance.id, kind, data):
-                instance.said += (len(data) + wire.TEXT_SIZE - 1) // wire.TEXT_SIZE
+                instance.tells((len(data) + wire.TEXT_SIZE - 1) // wire.TEXT_SIZE)
             else:
                 instance.log_dropped += 1
         instance.busy = False
@@ -124,7 +124,7 @@ class Hooks:
             return
         telemetry = self.telemetry
         instance.metrics += 1
-        instance.said += 1
+        instance.tells(1)
         instance.busy = True
         try:
             telemetry.put(

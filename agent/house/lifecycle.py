@@ -408,7 +408,7 @@ class Lifecycle:
         self.kernel.clock.advance()
         instance.moved_s = self.kernel.clock.s
         self.kernel.telemetry.transition(instance.id, old, state, reason, a, b, c, place, cause)
-        instance.said += 1 + (len(place) + len(cause)) // wire.TEXT_SIZE
+        instance.tells(1 + (len(place) + len(cause)) // wire.TEXT_SIZE)
 
     # An exception that no task of the guest retrieved: it goes on, its log says so. Called in the
     # guest's slice.

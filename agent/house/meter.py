@@ -34,7 +34,8 @@ WAKEUPS = const(20)  # the first of a histogram of the waits of such slices
 LOOP = const(32)
 CODE = const(33)
 STRAYS = const(34)
-WORDS = const(35)
+SAID = const(35)  # records that the line has not been billed for
+WORDS = const(36)
 
 # Waits below 128 us, below 256 us and so on; the last bucket takes the rest.
 _WAKEUP_SHIFT = const(7)

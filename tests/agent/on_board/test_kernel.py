@@ -1249,7 +1249,7 @@ def test_who_says_much_pays_for_the_line():
     agent = billing.agent.s * 1000000 + billing.agent.us - begin
     assert _cpu(silent) == before[1]
     assert _cpu(chatty) - before[0] > 3 * agent > 0, (_cpu(chatty) - before[0], agent)
-    assert chatty.said == 0
+    assert chatty.meter[meter.SAID] == 0
     board.close()
 
 
