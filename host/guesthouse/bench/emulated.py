@@ -1,6 +1,6 @@
 """``bench dispatch`` on an emulated Pico: both sides on boards of the bench's own.
 
-The figures are the board's: emulated time, which repeats. The emulator runs busy code some thirty
+The figures are the board's: emulated time, which repeats. The emulator runs busy code some twelve
 times slower than a Pico, so what is measured is short, each board begins with its guests in its
 flash, and nothing is timed by this machine's clock.
 """

@@ -1,7 +1,7 @@
 """``bench memory`` on emulated Picos of the bench's own, whose guests are in their flash at boot.
 
 The other side runs on a board without the agent, one soft reset for each program. The emulator runs
-busy code some twenty-five times slower than a Pico, so guests do fewer steps and are killed less.
+busy code some twelve times slower than a Pico, so guests do fewer steps and are killed less.
 """
 
 from __future__ import annotations

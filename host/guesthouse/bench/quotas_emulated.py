@@ -1,6 +1,6 @@
 """``bench quotas`` on emulated Picos of the bench's own, in their time.
 
-The emulator runs busy code some thirty times slower than a Pico, and the bench is to end within
+The emulator runs busy code some twelve times slower than a Pico, and the bench is to end within
 twelve minutes: two boards run beside each other, there is one window for each mix, the loop has
 fewer releases, and guests that hang are not loaded anew for each time that they are stopped. The
 periods are those that admission takes on a Pico.

@@ -15,7 +15,7 @@ ENVIRONMENT = "GUESTHOUSE_PORT"
 PICO_SIM = "pico-sim"
 FRESH = "pico-sim:fresh"
 
-# Of time-outs that fit a real board. Busy code in the emulator runs 21 to 28 times slower than on
+# Of time-outs that fit a real board. Busy code in the emulator runs 10 to 15 times slower than on
 # a Pico; the time-outs have room for some of that, and a board that is silent is to be told soon.
 _PATIENCE = {PICO_SIM: 10.0}
 
