@@ -64,7 +64,7 @@ def _move_to_flash(port, table):
 # Puts a board's agent together; returns (kernel, commands). `root` is the folder that holds images
 # and data, `name` what the board calls itself.
 def assemble(port, heap_port, root, name):
-    gc.collect()
+    heap_port.collect()
     gc.disable()
     table = open_table(heap_port, force_fallback=exists(root + ESTIMATE))
     if not table.exact:
@@ -73,8 +73,8 @@ def assemble(port, heap_port, root, name):
     if tests[0][1] is not None:
         raise SystemExit("this firmware cannot stop a guest: " + tests[0][1])
     if hasattr(port, "move_to_flash"):
-        tests.append(("in-place", _move_to_flash(port, table)))
         modules.forget_files()
+        tests.append(("in-place", _move_to_flash(port, table)))
         table.collect()
     return _put_together(port, table, tests, root, name)
 

@@ -107,7 +107,7 @@ def _prove_geometry(layout):
         raise HeapUnknown("table does not lie before the pool")
     if layout.port.read(layout.length_word) != layout.length:
         raise HeapUnknown("length word")
-    gc.collect()
+    layout.port.collect()
     if gc.mem_alloc() + gc.mem_free() != layout.end - layout.pool:
         raise HeapUnknown("heap has more than one area")
 
@@ -161,7 +161,7 @@ def _prove_bounds(layout):
     hole = (addressof(first) - layout.pool) // block
     top = (addressof(last) - layout.pool) // block + 49
     del first
-    gc.collect()
+    layout.port.collect()
     low = read(layout.low_word)
     # a stale pointer on the stack may keep the hole from being one
     if _kind(table, hole) == FREE and low > (hole + 49) // 4:

@@ -38,11 +38,12 @@ def drop(module):
     known[0] = len(loaded)
 
 
-# Where the agent's modules were loaded from takes 50 bytes for each, and nobody asks.
+# Where the agent's modules were loaded from takes 50 bytes for each, and nobody asks. What is
+# executed in place has forgotten it, and cannot be written.
 def forget_files():
     for name in loaded:
-        if name.startswith("house."):
-            loaded[name].__dict__.pop("__file__", None)
+        if name.startswith("house.") and "__file__" in loaded[name].__dict__:
+            del loaded[name].__dict__["__file__"]
 
 
 def _sort_out(instance):

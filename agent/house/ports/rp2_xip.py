@@ -96,6 +96,10 @@ _BEHIND = const(3)  # block that is not the first
 _SKIP = const(4)  # block whose pointers will be gone
 _PINNED = const(8)
 
+# Whose names are given values while the agent runs. The tables of all others are fixed: who writes
+# them meets an exception. tests/agent/test_written_modules.py looks after this list.
+_WRITTEN = ("house.ports", "house.guest", "house.ports.rp2", "house.ports.rp2_suspend")
+
 _KEY = const(0x3FFFFFFF)  # bits of a checksum
 _ROOM = const(800)  # functions, the agent has 350; modules; classes
 _TEXTS_ROOM = const(200)  # allocations with names' texts, it makes 30
@@ -293,6 +297,12 @@ def _places(lengths: ptr8, i: int, n: int, base: int, out: ptr32) -> int:
     return i
 
 
+@micropython.viper
+def _copy(source: ptr8, to: ptr8, n: int):
+    for i in range(n):
+        to[i] = source[i]
+
+
 _told = [0]  # of what _quiet() has cleared
 
 
@@ -452,32 +462,30 @@ class _Image:
     # Sees to it that it lies there: writes the sectors that differ. All of it is compared.
     def write(self, feed):
         at = self.region.begin
-        sector = self.region.sector
+        sector = addressof(self.region.sector)
         used = 0
         for piece in self.pieces:
             if isinstance(piece, int):
-                piece = view(piece, self.size(piece))
-            piece = memoryview(piece)
-            i = 0
-            n = len(piece)
-            while i < n:
-                k = min(n - i, _SECTOR - used)
-                sector[used : used + k] = piece[i : i + k]
-                i += k
+                begin = piece
+                left = self.size(piece)
+            else:
+                begin = addressof(piece)
+                left = len(piece)
+            while left:
+                k = min(left, _SECTOR - used)
+                _copy(begin, sector + used, k)
+                begin += k
+                left -= k
                 used += k
+                if not left:  # the next one begins at a word
+                    while used & 3:
+                        self.region.sector[used] = 0
+                        used += 1
                 if used == _SECTOR:
                     feed()
-                    _collect()
                     self._bring(at, used)
                     at += _SECTOR
                     used = 0
-            while used & 3:
-                sector[used] = 0
-                used += 1
-            if used == _SECTOR:
-                self._bring(at, used)
-                at += _SECTOR
-                used = 0
         self._bring(at, used)
 
     def _bring(self, at, n):
@@ -748,7 +756,7 @@ def _move(layout, room, kept, feed):
     turns = code.turns(image)
     _collect()
     image.write(feed)
-    kept.append((keep, code.keep))
+    kept.append((keep, array.array("I", code.keep)))
     try:
         names.switch(last, id(turns))
     except Unfit:
@@ -844,7 +852,7 @@ class _Code:
         pieces = self.pieces
         placed = pieces.placed
         turns = _Turns()
-        self.keep = array.array("I", self.alive)  # a function in flash keeps nothing
+        self.keep = set(self.alive)  # a function in flash keeps nothing
         for slot in pieces.slots:
             turns.add(slot, placed(mem32[slot]))
         for i in range(0, len(pieces.inner), 2):
@@ -855,14 +863,18 @@ class _Code:
         _collect()
         moved = self._functions(image)
         _collect()
-        for context in self.alive:
-            self._turn_members(mem32[context + _GLOBALS], moved, turns)
+        for name, module in sys.modules.items():
+            if id(module) in self.alive:
+                members = mem32[id(module) + _GLOBALS]
+                if name.startswith("house.") and name not in _WRITTEN:
+                    self._turn_fixed(members, moved, image, turns)
+                else:
+                    self._turn_members(members, moved, turns)
         for members in self._classes():
-            self._turn_class(members, moved, image, turns)
+            self._turn_fixed(members, moved, image, turns)
         return turns
 
-    # One allocation holds both tables of a module, and that of the constants must stay for the
-    # collector; the texts in it need not.
+    # One allocation holds both tables of a module.
     def _turn_tables(self, image, turns):
         pieces = self.pieces
         for context, key, at, length in self.tables:
@@ -873,12 +885,10 @@ class _Code:
                     text = bytearray(view(thing, 16))
                     struct.pack_into("<I", text, _DATA, pieces.placed(mem32[thing + _DATA]))
                     constants[i] = image.put(text)
-            for slot, value in (
-                (context + _NAMES, pieces.pieces[key]),
-                (context + _CONSTANTS, addressof(constants)),
-            ):
-                turns.add(slot, value)
-            self.keep.append(addressof(constants))
+                elif pieces.size(thing):
+                    self.keep.add(thing)
+            turns.add(context + _NAMES, pieces.pieces[key])
+            turns.add(context + _CONSTANTS, image.put(bytes(constants)))
 
     # Puts functions without defaults into the image; returns where they lie.
     def _functions(self, image):
@@ -894,7 +904,7 @@ class _Code:
                 if own < children < own + pieces.size(own):
                     children += code - own
                 elif pieces.size(children):
-                    self.keep.append(children)
+                    self.keep.add(children)
                 moved[function] = image.put(
                     struct.pack(
                         "<IIII", mem32[function], mem32[function + _CONTEXT], children, code
@@ -927,8 +937,8 @@ class _Code:
                             found.append(members)
         return found
 
-    # Nobody writes them from here on: who tries meets AttributeError.
-    def _turn_class(self, members, moved, image, turns):
+    # Nobody writes it from here on: who tries meets an exception.
+    def _turn_fixed(self, members, moved, image, turns):
         table = mem32[members + _TABLE]
         places = mem32[members + _PLACES]
         if not self.pieces.size(table):
@@ -938,7 +948,7 @@ class _Code:
             if words[i] in moved:
                 words[i] = moved[words[i]]
             elif self.pieces.size(words[i]):
-                self.keep.append(words[i])
+                self.keep.add(words[i])
         turns.add(members + _TABLE, image.put(bytes(words)))
         turns.add(members + _FLAGS, mem32[members + _FLAGS] | _FIXED)
 
