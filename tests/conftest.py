@@ -35,16 +35,3 @@ def firmware() -> Firmware:
     from guesthouse.board.firmware import find_or_build_firmware
 
     return find_or_build_firmware(print)
-
-
-@pytest.fixture(scope="session")
-def agent_flash(firmware: Firmware) -> bytes:
-    """The flash of a Pico that has the agent and no guests: `private_board(flash=agent_flash)`."""
-    from guesthouse.board.picosim import FLASH_SIZE
-    from guesthouse.install.filesystem import flash_image
-    from guesthouse.install.package import build_package
-    from guesthouse.install.target import target_of_family
-
-    target = target_of_family(firmware.family)
-    assert target is not None
-    return flash_image(firmware, build_package(target).everything(), FLASH_SIZE)

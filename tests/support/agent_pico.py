@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mpremote.transport_serial import SerialTransport
-
+from guesthouse.board.emulator import FLASH_SIZE
 from guesthouse.board.firmware import Firmware
-from guesthouse.board.picosim import FLASH_SIZE
 from guesthouse.core.errors import GuesthouseError
 from guesthouse.guests.image import load_image
 from guesthouse.install.filesystem import BLOCK, find_place, flash_image
-from guesthouse.install.package import BOOT, BoardFile, build_package
-from guesthouse.install.target import target_of_family
-
-_PATIENCE_S = 400  # the emulator on a busy machine
+from guesthouse.install.package import BoardFile
+from tests.support.emulated import EmulatedPico
+from tests.support.flashes import agent_files
 
 _GUEST = """\
 import asyncio
@@ -69,10 +67,16 @@ try:
     outer()
 except ZeroDivisionError as error:
     told = kernel.ask(kernel.instances[0], where.describe, (error, "/lib/house", False))
+refused = 0
+for thing in (boot, boot.Kernel):
+    try:
+        thing.VERSION = "another"
+    except (AttributeError, TypeError):
+        refused += 1
 boot.leave(kernel)
 print(json.dumps({
     "free": free, "agent": agent, "exact": exact, "ms": took, "guests": guests,
-    "mechanisms": mechanisms, "code": code,
+    "mechanisms": mechanisms, "code": code, "refused": refused,
     "trace": trace.getvalue(), "told": told,
 }))
 """
@@ -82,8 +86,9 @@ print(json.dumps({
 class AgentHeap:
     """What the agent said of itself, in bytes; the slices of its guests.
 
-    ``code`` are the addresses of some functions' code, ``trace`` is the traceback of an error that
-    its ``Telemetry.put`` raised, and ``told`` is what a guest's failure would say: where and what.
+    ``code`` are the addresses of some functions' code, ``refused`` is how many of a module and a
+    class could not be written, ``trace`` is the traceback of an error that its ``Telemetry.put``
+    raised, and ``told`` is what a guest's failure would say: where and what.
     """
 
     free: int
@@ -93,6 +98,7 @@ class AgentHeap:
     guests: dict[str, int]
     mechanisms: list[str]
     code: list[int]
+    refused: int
     trace: str
     told: list[str]
 
@@ -109,38 +115,49 @@ table = frames.open_table(rp2_heap)
 reason = boot._move_to_flash(rp2, table)
 from machine import mem32
 again = rp2.move_to_flash(table)
-print(reason, again, mem32[id(boot.Kernel.step) + 12] >> 28 == 1, boot.Kernel)
+print(reason, again, mem32[id(boot.Kernel.step) + 12] >> 28 == 1, boot.Kernel.__name__)
 """
 
-# The firmware's driver, led to below the file system as rp2_xip.py does it.
-_DAMAGE = """\
+# What the agent's heap is read with, and nothing else of it: a tenth.
+_MOVE_PART = """\
+from house import frames
+from house.ports import rp2, rp2_heap
+table = frames.open_table(rp2_heap)
+reason = rp2.move_to_flash(table)
 from machine import mem32
-from rp2 import Flash
-flash = Flash(start=0, len=4096)
-mem32[id(flash) + 4] -= 24 * 4096
-flash.writeblocks({sector}, bytes(16), {offset})
+again = rp2.move_to_flash(table)
+print(reason, again, mem32[id(type(table).sync) + 12] >> 28 == 1, type(table).__name__)
 """
-
 
 def region_of(flash: bytes) -> bytes:
     """What lies between firmware and file system in the flash of a Pico."""
     return flash[FILE_SYSTEM - REGION : FILE_SYSTEM]
 
 
+def with_region(flash: bytes, region: bytes) -> bytes:
+    """The same flash with ``region`` there."""
+    return flash[: FILE_SYSTEM - REGION] + region + flash[FILE_SYSTEM:]
+
+
 FILE_SYSTEM = 0xA0000  # where it begins in the flash
-REGION = 24 * 4096  # bytes below it; of rp2_xip.py
+SECTOR = 4096
+REGION = 24 * SECTOR  # bytes below it; of rp2_xip.py
+WRITES = 17  # to the flash, for a sector: it is erased, and has 16 pages
 
 
 def flash_with_agent(
-    firmware: Firmware, folder: Path, *, guests: int, full: bool = False
+    firmware: Firmware,
+    folder: Path,
+    *,
+    guests: int = 0,
+    full: bool = False,
+    source: Path | None = None,
 ) -> bytes:
     """A Pico's flash: firmware, agent and guests; no ``main.py``.
 
-    ``full``: the file system has no room for anything else.
+    ``full``: the file system has no room for anything else. ``source``: of another agent.
     """
-    target = target_of_family(firmware.family)
-    assert target is not None
-    files = [file for file in build_package(target).files if file.path != BOOT]
+    files = agent_files(firmware, starts=False, source=source)
     for number in range(guests):
         program = folder / f"guest{number}.py"
         program.write_text(_GUEST, "utf-8")
@@ -151,46 +168,36 @@ def flash_with_agent(
         files.append(BoardFile(f"images/{image.name}.ref", reference.encode()))
     for size in range(find_place(firmware).size, 0, -BLOCK) if full else ():
         with contextlib.suppress(GuesthouseError):
-            return flash_image(firmware, [*files, BoardFile("filler", bytes(size))], FLASH_SIZE)
+            filler = BoardFile("filler", bytes(size))
+            return flash_image(firmware, [*files, filler], FLASH_SIZE)
     return flash_image(firmware, files, FLASH_SIZE)
 
 
-def move_agent(path: str) -> str:
-    """Reset the interpreter and move the agent, twice.
-
-    Why it was not moved, or None, for each; whether code is in flash; a class of the agent's.
-    """
-    return _ask(path, _MOVE)
-
-
-def begin_to_move(path: str) -> None:
-    """The same, without waiting for what comes of it."""
-    transport = SerialTransport(path, exclusive=True)
-    transport.enter_raw_repl(soft_reset=True)
-    transport.exec_raw_no_follow(_MOVE)
-    transport.close()
-
-
-def damage(path: str, sector: int, offset: int) -> None:
-    """Write zeros over what is executed in place."""
-    _ask(path, _DAMAGE.format(sector=sector, offset=offset))
-
-
-def _ask(path: str, program: str) -> str:
-    transport = SerialTransport(path, exclusive=True)
+@contextlib.contextmanager
+def at_prompt(file: Path, flash: bytes | None = None, cut_at: int = 0) -> Iterator[EmulatedPico]:
+    """A board at MicroPython's prompt, whose flash is that ``file``, with ``flash`` in it first."""
+    if flash is not None:
+        file.write_bytes(flash)
+    board = EmulatedPico(file, cut_at=cut_at)
     try:
-        transport.enter_raw_repl(soft_reset=True)
-        said, error = transport.exec_raw(program, timeout=_PATIENCE_S)
-        transport.exit_raw_repl()
+        board.attach(True)
+        board.take_until(b">>> ")
+        yield board
     finally:
-        transport.close()
-    assert not error, error.decode(errors="replace")
-    return bytes(said).decode().strip()
+        board.close()
 
 
-def run_agent(path: str) -> AgentHeap:
-    """Reset the interpreter, let the agent run its guests for a second, and ask it."""
-    answer = json.loads(_ask(path, _PROGRAM))
+def move_agent(board: EmulatedPico, *, whole: bool = False) -> str:
+    """Move the agent, or a part of it, twice.
+
+    Why it was not moved, or None, for each; whether code is in flash; the name of a class.
+    """
+    return board.run(_MOVE if whole else _MOVE_PART)
+
+
+def run_agent(board: EmulatedPico) -> AgentHeap:
+    """Let the agent run its guests for a second, and ask it."""
+    answer = json.loads(board.run(_PROGRAM))
     return AgentHeap(
         answer["free"],
         answer["agent"],
@@ -199,6 +206,7 @@ def run_agent(path: str) -> AgentHeap:
         answer["guests"],
         answer["mechanisms"],
         answer["code"],
+        answer["refused"],
         answer["trace"],
         answer["told"],
     )

@@ -20,14 +20,16 @@ PATIENCE_S = 20.0  # of the board's time, for things that happen within a few of
 
 
 class EmulatedPico:
-    """A board with the content of ``flash``; it runs while it is waited for."""
+    """A board whose flash is ``file``; it runs while it is waited for.
 
-    def __init__(self, folder: Path, flash: bytes) -> None:
-        file = folder / "flash.bin"
-        file.write_bytes(flash)
+    With ``cut_at`` the power is cut in the midst of that write to the flash, counted from 1:
+    whatever runs the board raises PowerCut then.
+    """
+
+    def __init__(self, file: Path, *, cut_at: int = 0) -> None:
         self._received = bytearray()
         self._to_send = bytearray()
-        self._pico = Pico(file, self._received.extend)
+        self._pico = Pico(file, self._received.extend, cut_at=cut_at)
         self.attach(False)
 
     @property
@@ -39,6 +41,11 @@ class EmulatedPico:
     def resets(self) -> int:
         """How often the watchdog has reset it, and no other way is used."""
         return self._pico.resets
+
+    @property
+    def writes(self) -> int:
+        """How many pages of the flash were written, and sectors erased."""
+        return self._pico.flash.writes
 
     def attach(self, there: bool) -> None:
         """Open the port, or close it: what was sent to nobody is lost."""
@@ -118,6 +125,11 @@ class EmulatedPico:
         self.send(b"\x01")
         self.take_until(b"raw REPL; CTRL-B to exit\r\n>")
         self.send(source.encode() + b"\x04")
+
+    def restart(self) -> None:
+        """A soft reset of a board at a prompt, which comes to a prompt again."""
+        self.send(b"\x04")
+        self.take_until(b">>> ")
 
     @contextlib.contextmanager
     def port(self) -> Iterator[None]:

@@ -20,6 +20,7 @@ from guesthouse.core.errors import ExitCode
 from guesthouse.core.recording import read_recording
 from guesthouse.core.tracker import Tracker
 from guesthouse.link.holder import find_holder
+from tests.support import guests
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="Unix-port boards need Linux"
@@ -42,24 +43,11 @@ async def main():
             pass
         await asyncio.sleep(0)
 """
-HOG = """
+HOG = guests.SPIN + """\
 async def main():
     spin()
-
-def spin():
-    while True:
-        try:
-            while True:
-                pass
-        except BaseException:
-            pass
 """
-LONG = """
-def work(n):
-    x = 1
-    for i in range(n):
-        x = (x * 31 + i) % 30011
-    return x
+LONG = guests.WORK + """\
 async def main():
     print(work(8000000))
 """
@@ -186,7 +174,7 @@ def test_a_hung_guest_is_stopped_and_why_names_its_line(cli: Cli, tmp_path: Path
     assert reply["reason"] == "overrun"
     frames = reply["where"].split(" < ")
     assert "spin" in frames[0] and "main.py:" in frames[0]
-    assert "main.py:3 in main" in frames[1]
+    assert "main.py:9 in main" in frames[1]
     assert "spin" in cli("why", "hog")
     assert cli.guest("hog")["overruns"] == 1
 
@@ -201,10 +189,7 @@ def test_a_long_computation_is_suspended_while_a_reserved_loop_goes_on(
     began = cli.guest("control")["slices"]
     after = cli.until("long", lambda guest: guest["state"] == "exited")
     assert (after["kills"], after["overruns"]) == (0, 1)
-    x = 1
-    for i in range(8_000_000):
-        x = (x * 31 + i) % 30011
-    assert str(x) in cli("logs", "long")
+    assert str(guests.worked(8_000_000)) in cli("logs", "long")
     # a slice each 50 ms; half of that is room for a busy machine
     ms = (after["cpu_us"] - before["cpu_us"]) // 1000
     assert cli.guest("control")["slices"] - began > ms // 100

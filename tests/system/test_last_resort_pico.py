@@ -21,18 +21,12 @@ from guesthouse.core import wire
 from guesthouse.core.errors import GuesthouseError
 from guesthouse.guests.manifest import Manifest
 from guesthouse.install.filesystem import flash_image
-from guesthouse.install.package import BoardFile, build_package
-from guesthouse.install.target import target_of_family
+from guesthouse.install.package import BoardFile
 from guesthouse.link.client import Client
 from guesthouse.measure.account import Snapshot, account
+from tests.support import guests
 from tests.support.emulated import EmulatedPico
-
-CALM = """\
-import asyncio
-async def main():
-    while True:
-        await asyncio.sleep_ms(20)
-"""
+from tests.support.flashes import agent_files
 
 # Interrupts are held for so many ms, as by the erasing of a flash block.
 HOLDS = """\
@@ -63,20 +57,11 @@ async def main():
     all(range(1, 1000000000))
 """
 
-# It never ends to load, and catches whatever is raised in it.
-STUBBORN = """\
-def spin():
-    while True:
-        try:
-            while True:
-                pass
-        except BaseException:
-            pass
-spin()
-"""
+# It never ends to load.
+STUBBORN = guests.SPIN + "spin()\n"
 
 GUESTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "calm": (CALM, {}),
+    "calm": (guests.CALM, {}),
     "holds45": (HOLDS.format(ms=45), {}),
     "blocks": (BLOCKS, {"restart": "always"}),
     "holds400": (HOLDS.format(ms=400), {"autostart": False}),
@@ -121,12 +106,12 @@ def _full_flash(firmware: Firmware, files: list[BoardFile]) -> bytes:
 def board(
     firmware: Firmware, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EmulatedPico]:
-    target = target_of_family(firmware.family)
-    assert target is not None
-    files = [*build_package(target).everything(), _journal()]
+    files = [*agent_files(firmware), _journal()]
     for name, (source, settings) in GUESTS.items():
         files += _guest(name, source, **settings)
-    started = EmulatedPico(tmp_path_factory.mktemp("pico"), _full_flash(firmware, files))
+    flash = tmp_path_factory.mktemp("pico") / "flash.bin"
+    flash.write_bytes(_full_flash(firmware, files))
+    started = EmulatedPico(flash)
     yield started
     started.close()
 

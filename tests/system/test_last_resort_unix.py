@@ -22,6 +22,7 @@ from guesthouse.core.model import Event
 from guesthouse.core.recording import read_recording
 from guesthouse.core.sentences import sentence
 from guesthouse.core.tracker import Tracker
+from tests.support import guests
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="Unix-port boards need Linux"
@@ -29,12 +30,6 @@ pytestmark = pytest.mark.skipif(
 
 PATIENCE_S = 60
 
-CALM = """
-import asyncio
-async def main():
-    while True:
-        await asyncio.sleep_ms(20)
-"""
 # Works most of the time, and gives the processor back well within its slice.
 BUSY = """
 import asyncio
@@ -140,7 +135,7 @@ def board(
 
 def test_calls_that_nothing_interrupts_are_ended_and_their_guests_set_aside(board: Board) -> None:
     """Three in a row, so that the board comes up without guests in the end."""
-    board.deploy("calm", CALM)
+    board.deploy("calm", guests.CALM)
     board.deploy("sum", SUM)
     assert board.await_reset(1).last_end == "signal SIGKILL"
     assert "started again once, last after signal SIGKILL" in board("sim", "--list")
@@ -167,7 +162,7 @@ def test_calls_that_nothing_interrupts_are_ended_and_their_guests_set_aside(boar
 def test_a_recording_goes_on_over_the_reset_and_tells_who_it_was(
     board: Board, tmp_path: Path
 ) -> None:
-    board.deploy("calm", CALM)
+    board.deploy("calm", guests.CALM)
     file = tmp_path / "reset.ghr"
     board.deploy("re", BACKTRACK.replace("sleep_ms(300)", "sleep_ms(4000)"))
     with _recording(file):
@@ -219,7 +214,7 @@ def test_a_stop_longer_than_the_watchdog_waits_is_no_hang(board: Board) -> None:
 
 @pytest.mark.soak
 def test_a_guest_that_blocks_the_signal_is_ended_by_the_watchdog(board: Board) -> None:
-    board.deploy("calm", CALM)
+    board.deploy("calm", guests.CALM)
     board.deploy("deaf", DEAF)
     board.await_reset(1)
     assert board.states() == {"calm": "waiting", "deaf": "quarantined"}

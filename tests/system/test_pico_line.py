@@ -12,9 +12,9 @@ import pytest
 from guesthouse.board.emulator import FLASH_SIZE
 from guesthouse.board.firmware import Firmware
 from guesthouse.install.filesystem import flash_image
-from guesthouse.install.package import BOOT, build_package
-from guesthouse.install.target import target_of_family
+from tests.support.agent_pico import at_prompt
 from tests.support.emulated import EmulatedPico
+from tests.support.flashes import agent_files
 
 END = b"\x04>"
 
@@ -57,14 +57,9 @@ for count in range(18):
 def board(
     firmware: Firmware, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[EmulatedPico]:
-    target = target_of_family(firmware.family)
-    assert target is not None
-    files = [file for file in build_package(target).everything() if file.path != BOOT]
-    pico = EmulatedPico(tmp_path_factory.mktemp("line"), flash_image(firmware, files, FLASH_SIZE))
-    pico.attach(True)
-    pico.take_until(b">>> ")
-    yield pico
-    pico.close()
+    flash = flash_image(firmware, agent_files(firmware, starts=False), FLASH_SIZE)
+    with at_prompt(tmp_path_factory.mktemp("line") / "flash.bin", flash) as pico:
+        yield pico
 
 
 def test_a_pulled_cable_holds_nobody_up_and_what_was_taken_arrives(board: EmulatedPico) -> None:

@@ -16,13 +16,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from guesthouse.board.firmware import find_or_build_firmware
-from guesthouse.board.picosim import private_board
 from tests.support.agent_pico import (
-    FILE_SYSTEM,
     REGION,
     AgentHeap,
+    at_prompt,
     flash_with_agent,
     run_agent,
+    with_region,
 )
 
 
@@ -30,12 +30,13 @@ def main() -> int:
     firmware = find_or_build_firmware(print)
     with tempfile.TemporaryDirectory() as folder:
         flash = flash_with_agent(firmware, Path(folder), guests=4)
-        with private_board(firmware=firmware, flash=flash) as board:
-            first = run_agent(board.path)
-            second = run_agent(board.path)
-        taken = flash[: FILE_SYSTEM - REGION] + bytes(REGION) + flash[FILE_SYSTEM:]
-        with private_board(firmware=firmware, flash=taken) as board:
-            third = run_agent(board.path)
+        file = Path(folder, "flash.bin")
+        with at_prompt(file, flash) as board:
+            first = run_agent(board)
+            board.restart()
+            second = run_agent(board)
+        with at_prompt(file, with_region(flash, bytes(REGION))) as board:
+            third = run_agent(board)
     for name, heap in (("first boot", first), ("second boot", second), ("from the heap", third)):
         print(_row(name, heap))
     return 0
