@@ -20,13 +20,13 @@ from pathlib import Path
 import pytest
 import serial
 
-from guesthouse.board import picosim, processes, uf2
-from guesthouse.board.firmware import Firmware, read_firmware
+from guesthouse.board import picosim, uf2
+from guesthouse.board.firmware import Firmware
 from guesthouse.cli.main import main
 from guesthouse.core.assets import agent_dir
 from guesthouse.core.errors import ExitCode, GuesthouseError
 from guesthouse.install.board import ReplBoard
-from guesthouse.install.filesystem import find_place, flash_image
+from guesthouse.install.filesystem import flash_image
 from guesthouse.install.flash import Flashed, flash_board, unflash_board
 from guesthouse.install.package import BoardFile, Package, build_package
 from guesthouse.install.repl import BoardError, Repl
@@ -130,10 +130,10 @@ def test_a_board_gets_what_changed_and_is_given_back(
 
 
 def pull_the_cable(
-    board: picosim.SimBoard, old: Package, new: Package, times: int
+    board: picosim.SimBoard, old: Package, new: Package, times: int, seed: int = SEED
 ) -> None:
     """Each time while the other one of the two is on the board."""
-    chance = random.Random(SEED)
+    chance = random.Random(seed)
     for _ in range(times):
         left = chance.randrange(1, 8)
 
@@ -157,9 +157,12 @@ def test_a_pulled_cable_leaves_the_old_agent_and_the_next_flash_goes_on(
 
 
 @pytest.mark.soak
-def test_a_pulled_cable_fifty_times(firmware: Firmware, old: Package, new: Package) -> None:
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_a_pulled_cable_ten_times(
+    firmware: Firmware, old: Package, new: Package, seed: int
+) -> None:
     with picosim.private_board(firmware=firmware, flash=image(firmware, old)) as board:
-        pull_the_cable(board, old, new, 50)
+        pull_the_cable(board, old, new, 10, seed)
 
 
 def cuts(number: int) -> list[int]:
@@ -214,39 +217,6 @@ def test_a_flash_that_fills_up_under_way_says_so(board: picosim.SimBoard, old: P
     assert "whole" in started(board)
 
 
-def test_a_damaged_agent_leaves_the_repl_says_so_and_is_mended(
-    firmware: Firmware,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    monkeypatch.delenv("GUESTHOUSE_PORT", raising=False)
-    target = target_of_family(firmware.family)
-    assert target is not None
-    files = {file.path: file for file in build_package(target).everything()}
-    damaged = bytearray(files["lib/house/kernel.mpy"].data)
-    damaged[-200] ^= 0x10
-    files["lib/house/kernel.mpy"] = BoardFile("lib/house/kernel.mpy", bytes(damaged))
-    content = flash_image(firmware, files.values(), picosim.FLASH_SIZE)
-    file = processes.folder_of("pico-sim", picosim.NAME) / "root" / picosim.FLASH_FILE
-    file.parent.mkdir(parents=True)
-    file.write_bytes(content)
-    picosim.start(firmware=firmware)
-    try:
-        assert main(["-p", "pico-sim", "doctor", "--json"]) == ExitCode.NO_BOARD
-        seen = json.loads(capsys.readouterr().out)
-        assert seen["found"] == "damaged-agent"
-        assert "kernel.mpy is damaged" in seen["findings"][0]["what"]
-        assert run(picosim.require().path, "print(6 * 7)") == "42"
-        assert main(["-p", "pico-sim", "flash", "--json"]) == ExitCode.OK
-        done = json.loads(capsys.readouterr().out)
-        assert done["sent"] == ["lib/house/kernel.mpy"]
-        assert done["unchanged"] == len(files) - 2
-    finally:
-        picosim.stop()
-
-
 @pytest.mark.soak
 def test_the_agent_goes_to_a_blank_board_with_a_guest_and_comes_off_again(
     firmware: Firmware,
@@ -273,33 +243,6 @@ def test_the_agent_goes_to_a_blank_board_with_a_guest_and_comes_off_again(
         assert run(picosim.require().path, "import os; print(os.listdir())") == "[]"
     finally:
         picosim.stop()
-
-
-def test_one_image_for_drag_and_drop_starts_with_agent_and_guest(
-    firmware: Firmware, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    guest = tmp_path / "hello"
-    guest.mkdir()
-    (guest / "main.py").write_text("async def main():\n    print('hello')\n")
-    out = tmp_path / "all.uf2"
-    words = ["flash", "--uf2", str(out), "--guest", str(guest), "--json"]
-    assert main([*words, "--firmware", str(firmware.path)]) == ExitCode.OK
-    assert json.loads(capsys.readouterr().out)["guests"] == ["hello"]
-    made = read_firmware(out, "named")
-    assert made.version == firmware.version
-    assert find_place(made) == find_place(firmware)
-    with picosim.private_board(
-        firmware=made, flash=bytes(made.image().flash(picosim.FLASH_SIZE))
-    ) as board:
-        from guesthouse.link.client import Client
-        from guesthouse.link.serial import open_serial
-
-        with Client(open_serial(port(board))) as client:
-            client.hello()
-            client.wait_for_summary()
-            assert client.instance("hello").name == "hello.0"
-        with Repl(port(board)) as repl:  # the agent that runs gives way
-            assert repl.run("print(6 * 7)") == "42\r\n"
 
 
 def drive(folder: Path, board: str) -> Path:
