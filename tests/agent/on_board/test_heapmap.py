@@ -108,6 +108,7 @@ class _Port:
         self.regions = regions
         self.read = read
         self.view = view
+        self.collect = unix_heap.collect
 
 
 def _fails():
