@@ -193,7 +193,7 @@ def test_the_accounts_add_up_to_the_time_that_passed(board: EmulatedPico) -> Non
         client.wait_for_summary(count=2)
         passed = account(client.model, before, 0, {})
         # a summary is some ms on its way
-        assert abs(passed.elapsed_us / 1e6 - (board.seconds - began)) < 0.1
+        assert abs(passed.elapsed_us / 1e6 - (board.seconds - began)) < 0.2
         assert abs(passed.unaccounted_us) < passed.elapsed_us // 1_000, passed
         assert min(passed.agent_us, passed.guests_us, passed.idle_us) > 0
 
@@ -202,7 +202,9 @@ def test_ctrl_c_ends_the_agent_even_while_a_guest_loads_and_catches_everything(
     board: EmulatedPico,
 ) -> None:
     with board.listen() as client:
-        client.command(wire.VERB_START, {"g": "stubborn.0"})
+        client.hello()
+        client.wait_for_summary(count=2)  # nothing waits for the line: the answer goes at once,
+        client.command(wire.VERB_START, {"g": "stubborn.0"})  # and nothing else for a minute
     with board.port():
         board.run_for(0.1)
         assert _leave(board) < 1  # of the minute that it has
