@@ -195,7 +195,8 @@ class Summary:
     def begin(self, now):
         kernel = self.kernel
         self.told = 0
-        kernel.telemetry.summary.open(_OF_BOARD + _OF_INSTANCE * len(kernel.instances))
+        # one more may be installed before its end
+        kernel.telemetry.summary.open(_OF_BOARD + _OF_INSTANCE * (len(kernel.instances) + 1))
         kernel.clock.advance()
         if self.proven and kernel.clock.s >= _PROVEN_S:
             kernel.port.keep(0, self.proven)

@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import re
 import statistics
-import subprocess
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guesthouse.board.micropython import MicroPython
+from guesthouse.bench.other_side import run_other_side
+from guesthouse.board.micropython import MicroPython, Progress
 from guesthouse.core.errors import GuesthouseError
 from guesthouse.guests.image import Image, build_image
 from guesthouse.guests.manifest import normalize
@@ -35,9 +34,6 @@ PROGRAMS = Path(__file__).resolve().parent / "programs"
 OTHER_SIDE = PROGRAMS / "other_side.py"
 GUESTS = 4  # on both sides
 BY_TASKS = ((4, 1), (4, 10), (4, 50), (12, 1), (12, 10), (12, 50))  # (guests, tasks of each)
-_MARGIN_S = 60.0  # for a process to start and end, however busy the machine is
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,28 +166,11 @@ def asyncio_us(micropython: MicroPython, tasks: int, seconds: float) -> float:
     with tempfile.TemporaryDirectory(prefix="guesthouse-") as folder:
         path = Path(folder) / "main.py"
         path.write_text(source(1), encoding="utf-8")
-        return _other_side(micropython, seconds, "asyncio", str(seconds), str(tasks), str(path))
+        words = [str(OTHER_SIDE), "asyncio", str(seconds), str(tasks), str(path)]
+        return run_other_side(micropython, words, float, seconds=seconds)
 
 
 def generator_us(micropython: MicroPython, seconds: float) -> float:
     """The cost of a bare ``send``."""
-    return _other_side(micropython, seconds, "generator", str(seconds))
-
-
-def _other_side(micropython: MicroPython, seconds: float, *arguments: str) -> float:
-    command = [*micropython.argv, "-X", "heapsize=1m", str(OTHER_SIDE), *arguments]
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=20 * seconds + _MARGIN_S,
-            check=True,
-        )
-        return float(done.stdout)
-    except (subprocess.SubprocessError, ValueError) as error:
-        said = getattr(error, "stderr", None) or ""
-        raise GuesthouseError(
-            f"{micropython.argv[0]} did not run the other side: {error}", said.strip()[-400:]
-        ) from error
+    words = [str(OTHER_SIDE), "generator", str(seconds)]
+    return run_other_side(micropython, words, float, seconds=seconds)

@@ -16,13 +16,13 @@ from guesthouse.bench.dispatch import (
     OTHER_SIDE,
     ByTasks,
     Dispatch,
-    Progress,
     cost_of_slice,
     image,
     source,
 )
 from guesthouse.board import picosim
 from guesthouse.board.firmware import Firmware
+from guesthouse.board.micropython import Progress
 from guesthouse.core.errors import ExitCode, GuesthouseError
 from guesthouse.guests.image import Image
 from guesthouse.install.filesystem import flash_image

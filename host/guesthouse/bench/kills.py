@@ -13,7 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from guesthouse.bench.measuring import Progress, guest, program, quantile
+from guesthouse.bench.measuring import guest, program, quantile
+from guesthouse.board.micropython import Progress
 from guesthouse.core import wire
 from guesthouse.core.errors import GuesthouseError
 from guesthouse.core.model import Event

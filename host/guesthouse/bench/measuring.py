@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from guesthouse.board.micropython import Progress
 from guesthouse.core import wire
 from guesthouse.core.errors import GuesthouseError
 from guesthouse.guests.image import Image, build_image
 from guesthouse.guests.manifest import normalize
 from guesthouse.link.client import Client
-
-Progress = Callable[[str], None]
 
 _PROGRAMS = Path(__file__).resolve().parent / "programs"
 _SETTINGS = "guesthouse set --oversubscription cpu="

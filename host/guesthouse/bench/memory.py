@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -22,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guesthouse.board.micropython import MicroPython
+from guesthouse.bench.other_side import run_other_side
+from guesthouse.board.micropython import MicroPython, Progress
 from guesthouse.core import wire
 from guesthouse.core.errors import GuesthouseError
 from guesthouse.guests.image import Image, build_image
@@ -41,10 +41,8 @@ pointer for one, so on either side it may keep an object that nothing refers to 
 
 _WARM_UP = 5  # kills before the first look: the first fill what is made once
 _PATIENCE_S = 20.0  # for a guest to do its steps, or to be ended
-_PROCESS_S = 60.0
 _LINE = re.compile(r"holds ([0-9]+)")
 
-Progress = Callable[[str], None]
 Solo = Callable[[str, int], int]
 """Bytes that a source holds alone, given the length of its path on the board."""
 
@@ -303,19 +301,5 @@ def _alone(micropython: MicroPython, text: str, length: int) -> int:
     with tempfile.TemporaryDirectory(prefix="guesthouse-") as folder:
         path = Path(folder) / "main.py"
         path.write_text(text, encoding="utf-8")
-        command = [*micropython.argv, "-X", "heapsize=4m", str(OTHER_SIDE), str(path)]
-        try:
-            done = subprocess.run(
-                [*command, str(length)],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=_PROCESS_S,
-                check=True,
-            )
-            return int(done.stdout)
-        except (subprocess.SubprocessError, ValueError) as error:
-            said = getattr(error, "stderr", None) or ""
-            raise GuesthouseError(
-                f"{micropython.argv[0]} did not run the other side: {error}", said.strip()[-400:]
-            ) from error
+        words = [str(OTHER_SIDE), str(path), str(length)]
+        return run_other_side(micropython, words, int, heap="4m")

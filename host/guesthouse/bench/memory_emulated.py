@@ -14,7 +14,6 @@ from guesthouse.bench.memory import (
     OTHER_SIDE,
     PATTERNS,
     Memory,
-    Progress,
     accuracy,
     hoarder_image,
     leak,
@@ -24,6 +23,7 @@ from guesthouse.bench.memory import (
 )
 from guesthouse.board import picosim
 from guesthouse.board.firmware import Firmware
+from guesthouse.board.micropython import Progress
 from guesthouse.guests.image import Image
 from guesthouse.install.filesystem import flash_image
 from guesthouse.install.guests import files_of

@@ -7,7 +7,6 @@ it on the same MicroPython. What the machine does to the figures (stolen time) s
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,18 +15,16 @@ from typing import Any
 
 from guesthouse.bench import kills, shares, wakeups
 from guesthouse.bench.kills import Kill
-from guesthouse.bench.measuring import Progress, oversubscribed
+from guesthouse.bench.measuring import oversubscribed
+from guesthouse.bench.other_side import run_other_side
 from guesthouse.bench.shares import Share
 from guesthouse.bench.wakeups import Loop, Wakeup
-from guesthouse.board.micropython import MicroPython
-from guesthouse.core.errors import GuesthouseError
+from guesthouse.board.micropython import MicroPython, Progress
 from guesthouse.core.model import BoardModel
 from guesthouse.guests.image import Image
 from guesthouse.link.client import Client
 from guesthouse.measure.account import Snapshot
 from guesthouse.measure.installed import Installed
-
-_MARGIN_S = 60.0  # for a process to start and end, however busy the machine is
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,19 +158,4 @@ def _plain(micropython: MicroPython, releases: int) -> Wakeup:
     with tempfile.TemporaryDirectory(prefix="guesthouse-") as folder:
         path = Path(folder) / "main.py"
         path.write_text(wakeups.plain_source(_LOOP, releases), encoding="utf-8")
-        command = [*micropython.argv, "-X", "heapsize=1m", str(path)]
-        try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=20 * seconds + _MARGIN_S,
-                check=True,
-            )
-            return wakeups.plain(done.stdout)
-        except (subprocess.SubprocessError, KeyError, ValueError) as error:
-            said = getattr(error, "stderr", None) or ""
-            raise GuesthouseError(
-                f"{micropython.argv[0]} did not run the plain loop: {error}", said.strip()[-400:]
-            ) from error
+        return run_other_side(micropython, [str(path)], wakeups.plain, seconds=seconds)

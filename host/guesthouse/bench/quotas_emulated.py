@@ -16,12 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from guesthouse.bench import kills, shares, wakeups
 from guesthouse.bench.emulated import board_with, port_of
 from guesthouse.bench.kills import Kill
-from guesthouse.bench.measuring import Progress, oversubscribed
+from guesthouse.bench.measuring import oversubscribed
 from guesthouse.bench.quotas import Quotas, Scale
 from guesthouse.bench.shares import Share
 from guesthouse.bench.wakeups import Loop, Wakeup
 from guesthouse.board import picosim
 from guesthouse.board.firmware import Firmware
+from guesthouse.board.micropython import Progress
 from guesthouse.core.model import BoardModel
 from guesthouse.guests.image import Image
 from guesthouse.install.package import Package, build_package

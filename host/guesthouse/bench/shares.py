@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from guesthouse.bench.entitlement import Claim, entitlements
-from guesthouse.bench.measuring import Progress, guest, program
+from guesthouse.bench.measuring import guest, program
+from guesthouse.board.micropython import Progress
 from guesthouse.core import wire
 from guesthouse.core.errors import GuesthouseError
 from guesthouse.core.model import BoardModel

@@ -631,12 +631,13 @@ def test_a_summary_has_room_for_all_of_it_however_many_there_are():
     board = Board()
     kernel = board.kernel
     telemetry = kernel.telemetry
-    for n in range(13):
+    for n in range(6):
         board.guest("g%d" % n, _TICKER)
         while telemetry.waiting():
             telemetry.pump()
         telemetry.summary.slots = 0  # so it is made anew, as long as it has to be
         kernel.summary.begin(board.port.ticks_ms())
+        board.guest("h%d" % n, _TICKER)  # one that comes in its midst is told of, too
         while kernel.summary.told >= 0:
             kernel.summary.tend()
         kernel.summary.checked_s = -100
