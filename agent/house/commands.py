@@ -31,6 +31,8 @@ _LOGS_ROOM = 800
 _TEXT_ROOM = 190
 _FILL_MAX = 900  # bytes of padding in the answer to a ping
 
+_PATIENCE = const(20)  # times that a guest's start waits for the line to take its answer
+
 
 # Why a command could not be carried out: its status and its answer.
 class Failed(Exception):
@@ -190,12 +192,18 @@ class Commands:
     def answer(self, instance):
         return {"instance": instance.name, "state": _names(("STATE_", instance.state))[0]}
 
+    # Starts an instance once the answer is on the line: a load lets nothing else through.
+    def launch(self, instance, reason):
+        self.kernel.launched = instance
+        self.kernel.patience = _PATIENCE
+        self.kernel.lifecycle.start(instance, reason)
+
     def start(self, body):
         instance = self.instance(body)
         if self.kernel.lifecycle.alive(instance):
             return self.answer(instance)
         instance.restart.forgive()
-        self.kernel.lifecycle.start(instance, wire.REASON_START)
+        self.launch(instance, wire.REASON_START)
         return self.answer(instance)
 
     def stop(self, body):
@@ -220,7 +228,7 @@ class Commands:
             instance.then = wire.REASON_RESTART
             lifecycle.stop(instance)
         else:
-            lifecycle.start(instance, wire.REASON_RESTART)
+            self.launch(instance, wire.REASON_RESTART)
         return self.answer(instance)
 
     def remove(self, body):
@@ -419,7 +427,7 @@ class Commands:
         self.store.sweep()
         instance = self.install(name)
         if body.get("start", True):
-            lifecycle.start(instance, wire.REASON_DEPLOYED)
+            self.launch(instance, wire.REASON_DEPLOYED)
         return self.answer(instance)
 
     # The image that a deploy has brought.

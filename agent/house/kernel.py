@@ -93,6 +93,8 @@ class Kernel:
         self.suspension = None  # see suspension.py, from the first guest on that asks for it
         self.suspended = None  # the guest that is set aside in mid-slice
         self.faults = 0
+        self.launched = None  # a command has just started it
+        self.patience = 0  # times that it may still wait for the answer to be sent
         # Collections are planned while blocks are left for the longest slice.
         self.reserve_blocks = port.HEAP_RESERVE // table.block
         self.high_blocks = table.total - 2 * self.reserve_blocks
@@ -336,12 +338,20 @@ class Kernel:
 
     # One slice of a guest that is not easy: it is loaded, it is to end, or yields numbers. Returns
     # whether there was one: the rest of a suspended guest's lies below on the stack, and whoever
-    # runs the kernel on top of it is to return.
+    # runs the kernel on top of it is to return; and who asked for a start is answered before.
     def dispatch(self, instance):
         if instance is self.suspended:
             if self.running:
                 self.running = None
             return False
+        if instance is self.launched and not instance.condemned:
+            if self.patience and self.telemetry.unanswered():
+                self.patience -= 1
+                schedule = self.schedule
+                at = ticks_add(self.port.ticks_ms(), _RETRY_MS)
+                schedule.enqueue(instance, schedule.sleepers, at)
+                return False
+            self.launched = None
         table = self.table
         billing = self.billing
         task = instance.queue.pop()

@@ -130,6 +130,10 @@ class Telemetry:
                 return True
         return False
 
+    # Whether a reply is not yet on the line, or may not be.
+    def unanswered(self):
+        return bool(self.pending or self.replies)
+
     # Gives the line what it takes without waiting; frames go out whole and in order. Returns
     # whether something is left that the line did not take.
     def pump(self):

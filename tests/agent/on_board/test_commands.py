@@ -87,6 +87,32 @@ def test_a_guest_is_deployed_started_and_removed():
     host.board.close()
 
 
+# A load lets nothing through, for as long as it may take, and a line takes only so much at once.
+def test_a_start_is_answered_before_the_guest_loads():
+    host = Host()
+    files = _files(load_max_us=300000)
+    files["main.py"] = b"while True: pass\n"
+    sent = bytearray()
+
+    def write(buf, n):
+        n = min(n, 256)
+        sent.extend(bytes(buf[:n]))
+        return n
+
+    host.board.port.serial_write = write
+    find = host.kernel.lifecycle.find
+    for verb in wire.VERB_COMMIT, wire.VERB_START, wire.VERB_RESTART:
+        host.kernel.summary.announce_all()
+        answered = bytes(sent).count(b'"instance": "g.0"')
+        if verb == wire.VERB_COMMIT:
+            assert host.deploy("g", files)[0] == wire.STATUS_OK
+        else:
+            assert host.send(verb, {"g": "g"})[0] == wire.STATUS_OK
+        assert host.board.end(find("g"))[1] == wire.REASON_LOAD_OVERRUN
+        assert bytes(sent).count(b'"instance": "g.0"') == answered + 1, verb
+    host.board.close()
+
+
 def test_a_damaged_command_is_asked_for_again():
     host = Host()
     for spoil in (1, 9, 15):
