@@ -157,9 +157,10 @@ class Kernel:
         self.service(now)
         self.tidy()
         now = self.port.ticks_ms()  # the service took its time
-        ms = min(self.schedule.due_ms(now, _IDLE_MS), self.summary.due_ms())
+        ms = self.summary.due_ms()
         if self.telemetry.pending:
-            ms = min(ms, _RETRY_MS)
+            ms = _RETRY_MS  # what is due to be told has to wait for the line
+        ms = min(self.schedule.due_ms(now, _IDLE_MS), ms)
         if ms <= 0 or not self.running or self.schedule.anybody():
             return
         if self.armed:

@@ -1,6 +1,7 @@
 # Whole guests on a whole board: what a guest may do, and what ends it.
 
 import sys
+import time
 
 import micropython
 from board import Board
@@ -1219,6 +1220,29 @@ def test_who_makes_the_garbage_pays_for_the_collections():
     before = _cpu(maker), _cpu(other)
     kernel.collect(other)
     assert _cpu(maker) == before[0] and _cpu(other) > before[1]
+    board.close()
+
+
+# Attached, and then not read: the state ring is full, and more is to be told.
+def test_a_stuck_line_does_not_keep_an_idle_board_awake():
+    board = Board()
+    board.guest("guest", "import asyncio\nasync def main(): await asyncio.sleep(60)\n")
+    board.run(100)
+    kernel = board.kernel
+    summary = kernel.summary
+    board.port.serial_write = lambda buf, n: 0
+    for _ in range(100):
+        summary.announce_all()
+        summary.tend()
+        summary.tend()
+        kernel.link.send()
+    assert summary.board_due or kernel.instances[0].announce
+    steps = 0
+    end = time.ticks_ms() + 300
+    while time.ticks_ms() < end:
+        kernel.step()
+        steps += 1
+    assert steps < 100, steps
     board.close()
 
 
