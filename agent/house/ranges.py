@@ -21,6 +21,8 @@ _NUMBERS = (
     ("backoff_max_s", 0, 65535, False),
     ("load_max_us", 1000, 60000000, True),
 )
+_PERIODS = ("cpu_period_us", "cpu_min_period_us")
+_ORDER = (("mem_min", "mem_high"), ("mem_min", "mem_max"), ("mem_high", "mem_max"))
 _WORDS = (
     ("entry", ("async", "generator", "run")),
     ("trust", ("own", "confined")),
@@ -37,6 +39,15 @@ def wrong(spec):
             continue
         if not isinstance(value, int) or not least <= value <= most:
             return "%s is %r, and takes %d to %d" % (key, value, least, most)
+    for key in _PERIODS:
+        if (spec[key] or 0) % 1000:
+            return "%s is %d, and takes whole ms" % (key, spec[key])
+    for low, high in _ORDER:
+        if spec[low] is not None and spec[high] is not None and spec[low] > spec[high]:
+            return "%s is %d, above %s, %d" % (low, spec[low], high, spec[high])
+    least, most, period = spec["cpu_min_us"], spec["cpu_max_us"], spec["cpu_period_us"]
+    if least and most and least * period > most * (spec["cpu_min_period_us"] or period):
+        return "cpu_min_us is %d, above the share of cpu_max_us" % least
     for key, words in _WORDS:
         if spec[key] not in words:
             return "%s is %r, and takes %s" % (key, spec[key], ", ".join(words))

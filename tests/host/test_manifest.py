@@ -131,6 +131,9 @@ def test_an_empty_manifest_is_the_documented_defaults() -> None:
         ("[cpu]\nmax = '0%'", ["[cpu] max"]),
         ("[cpu]\nmax = nan", ["[cpu] max"]),
         ("[cpu]\nmax = '1ms/20s'", ["[cpu] max", "10 s"]),
+        ("[cpu]\nmax = '1ms/2500us'", ["[cpu] max", "whole milliseconds"]),
+        ("[cpu]\nmin = '1ms/2500us'", ["[cpu] min", "whole milliseconds"]),
+        ("[cpu]\nperiod = '1500us'", ["[cpu] period", "whole milliseconds"]),
         ("[cpu]\nmax = '1ms/10ms'\nperiod = '100ms'", ["[cpu] max", "period once"]),
         ("[cpu]\nmin = '30%'\nmax = '20%'", ["[cpu] min (30.0%) is above max (20.0%)"]),
         ("[cpu]\nslice_max = '200ms'", ["[cpu] slice_max (200 ms) is longer than the period"]),
@@ -263,7 +266,7 @@ def test_the_board_takes_exactly_what_the_host_takes(tmp_path: Path) -> None:
     """The agent checks what comes off its flash: neither side is stricter than the other."""
     ranges = runpy.run_path(str(agent_dir() / "house" / "ranges.py"))
     wrong = ranges["wrong"]
-    for text in ("", FULL.split("\n", 2)[2]):
+    for text in (FULL.split("\n", 2)[2], ""):
         (tmp_path / "guest.toml").write_text(f'name = "g"\n{text}', encoding="utf-8")
         spec = load_manifest(tmp_path / "guest.toml").to_json_dict()
         assert wrong(spec) is None
@@ -278,3 +281,16 @@ def test_the_board_takes_exactly_what_the_host_takes(tmp_path: Path) -> None:
         assert wrong(spec | {key: least}) is wrong(spec | {key: most}) is None
         for value in (least - 1, most + 1, str(least), least + 0.5):
             assert key in wrong(spec | {key: value})
+    orders = (
+        {"mem_min": 2, "mem_max": 1},
+        {"mem_min": 2, "mem_high": 1},
+        {"mem_high": 2, "mem_max": 1},
+        {"cpu_min_us": 1_001, "cpu_min_period_us": 10_000, "cpu_max_us": 10_000},
+        {"cpu_period_us": 1_500},
+        {"cpu_min_period_us": 1_500},
+    )
+    for order in orders:
+        assert next(iter(order)) in wrong(spec | order)
+    for order in orders[:4]:
+        low = next(iter(order))
+        assert wrong(spec | order | {low: order[low] - 1}) is None

@@ -16,7 +16,6 @@ from typing import Any
 from guesthouse.core import units
 from guesthouse.guests.sections import (
     OPTIONS,
-    PERIOD_RANGE_US,
     SLICE_RANGE_US,
     ManifestError,
     Options,
@@ -165,7 +164,7 @@ def normalize(
     """
     reader = Reader(raw, source, overrides or {})
     top, cpu, memory = reader.section(""), reader.section("cpu"), reader.section("memory")
-    period_us = cpu.time("period", 100_000, *PERIOD_RANGE_US)
+    period_us = cpu.period("period", 100_000)
     max_us, max_period_us = cpu.share("max", period_us)
     if max_period_us is not None and max_period_us != period_us:
         if cpu.given("period"):

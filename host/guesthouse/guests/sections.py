@@ -169,6 +169,13 @@ class Section:
             )
         return us
 
+    def period(self, key: str, default: int) -> int:
+        """Microseconds, of which the agent counts whole ms."""
+        us = int(self.time(key, default, *PERIOD_RANGE_US))
+        if us % 1_000:
+            self.fail(key, f"is {self.values[key]!r}", "a period is whole milliseconds")
+        return us
+
     def size(self, key: str) -> int | None:
         """Bytes, None where the key is absent or "none"."""
         if self.values.get(key, "none") == "none":
@@ -184,6 +191,8 @@ class Section:
         )
         if not PERIOD_RANGE_US[0] <= of_us <= PERIOD_RANGE_US[1]:
             self.fail(key, f"is {self.values[key]!r}", "its period lies from 1 ms to 10 s")
+        if of_us % 1_000:
+            self.fail(key, f"is {self.values[key]!r}", "its period is whole milliseconds")
         return us, of_us
 
     def backoff(self, key: str, default: tuple[int, int]) -> tuple[int, int]:

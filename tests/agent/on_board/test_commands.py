@@ -413,6 +413,7 @@ def test_values_out_of_range_are_refused_and_never_come_off_the_flash():
         ("weight", 2**40),
         ("weight", "much"),
         ("cpu_period_us", 500),
+        ("cpu_period_us", 1500),
         ("cpu_max_us", 2**31),
         ("slice_max_us", 2**31),
         ("slice_max_us", None),
