@@ -368,28 +368,30 @@ def stretch(limit_us):
 
 
 # Starts the countdown of a slice of the instance `tag` that began at these readings of the clocks.
-def arm(limit_us, wall, cpu, tag):
-    s = STATE
+@micropython.viper
+def arm(limit_us: int, wall: int, cpu: int, tag: int):
+    p = ptr32(STATE)
     armed = 1
     if limit_us >= _LONG_US:
         if limit_us >= SUSPENDABLE:
             limit_us -= SUSPENDABLE
-            s[ASKED] = 0
+            p[ASKED] = 0
             armed = 2
         if limit_us >= _LONG_US:
             stretch(limit_us)
-    s[TAG] = tag
-    s[_LIMIT] = limit_us
-    s[_FORGIVEN] = 0
-    s[_STALLED] = 0
-    s[_UNTAKEN] = 0
-    s[_LOOKS] = 0
-    s[_SLOW] = 0
-    s[_WALL0] = wall & 0xFFFFFFFF
-    s[_CPU0] = cpu & 0xFFFFFFFF
-    # struct, not arithmetic on a float: seconds, then nanoseconds of the first expiry
-    struct.pack_into("<qq", _setting, 16, limit_us // 1000000, limit_us % 1000000 * 1000)
-    s[_ARMED] = armed
+    p[TAG] = tag
+    p[_LIMIT] = limit_us
+    p[_FORGIVEN] = 0
+    p[_STALLED] = 0
+    p[_UNTAKEN] = 0
+    p[_LOOKS] = 0
+    p[_SLOW] = 0
+    p[_WALL0] = wall
+    p[_CPU0] = cpu
+    first = ptr32(_setting)  # seconds, then nanoseconds of the first expiry
+    first[4] = limit_us // 1000000
+    first[6] = limit_us % 1000000 * 1000
+    p[_ARMED] = armed
     _timer_settime(_timer, 0, _setting, None)
 
 
@@ -446,7 +448,7 @@ def self_test():
     try:
         try:
             try:
-                arm(2000, ticks_us(), cpu_us(), 0)
+                arm(2000, ticks_us(), cpu_us(), 0)  # type: ignore[arg-type]
                 _spin()
             finally:
                 STATE[_ARMED] = 0
