@@ -28,11 +28,14 @@ _STRIDE = const(17)  # 32-bit words in a machine word
 _LOW = const(18)  # lowest byte that could have a free block, at the last sync
 _END = const(19)  # one past the last byte in use, at the last sync, in steps of 8
 _TICKS = const(20)  # allocation clock at the last sync
-_CONTEXT_SIZE = const(21)
+_SKIPS = const(21)  # 1 where the port has a skip()
+_AT = const(22)  # for that: where it begins, and where it may end
+_STOP = const(23)
+_CONTEXT_SIZE = const(24)
 
-# Long stretches without change are skipped by memcmp, in pieces of the table, where it compares
-# many bytes at once; a Pico's takes them one by one, which is slower than the loop. A comparison
-# of two objects costs as much as this many bytes in the loop.
+# Long stretches without change are skipped: by the port's skip() if it has one, else, where memcmp
+# compares many bytes at once, by that, in pieces of the table. A comparison of two objects costs as
+# much as this many bytes in the loop.
 _PIECE_BITS = const(10)
 _WORTHWHILE = const(128)
 
@@ -67,14 +70,22 @@ class Table(FrameTable):
         context[_LENGTH] = layout.length
         context[_STRIDE] = self._word >> 2
         self._context = context
+        self._skip = getattr(layout.port, "skip", None)
+        if self._skip:
+            context[_SKIPS] = 1
+        elif self._word == 8:
+            self._skip = self._in_pieces()
+
+    def _in_pieces(self):
+        length = self.layout.length
         live = memoryview(self._table)
         known = memoryview(self._shadow)
         pieces = []
-        for start in range(0, layout.length, 1 << _PIECE_BITS):
-            stop = min(start + (1 << _PIECE_BITS), layout.length)
+        for start in range(0, length, 1 << _PIECE_BITS):
+            stop = min(start + (1 << _PIECE_BITS), length)
             pieces.append(live[start:stop])
             pieces.append(known[start:stop])
-        self._pieces = tuple(pieces)
+        return tuple(pieces)
 
     def _rescan(self):
         self._context[_LOW] = 0
@@ -83,7 +94,8 @@ class Table(FrameTable):
     # last one in use can have changed, and both ends are taken from then and now.
     @micropython.viper
     def sync(self, owner: int) -> int:
-        context = ptr32(self._context)
+        words = self._context
+        context = ptr32(words)
         bounds = ptr32(int(context[_BOUNDS]) | (int(context[_BOUNDS + 1]) << 32))
         table = int(context[_TABLE]) | (int(context[_TABLE + 1]) << 32)
         shadow = int(context[_SHADOW]) | (int(context[_SHADOW + 1]) << 32)
@@ -119,19 +131,26 @@ class Table(FrameTable):
         owners = ptr16(int(context[_OWNERS]) | (int(context[_OWNERS + 1]) << 32))
         kinds = ptr8(table)
         known = ptr8(shadow)
-        pieces = self._pieces
+        skip = self._skip
+        skips = int(context[_SKIPS])
+        context[_STOP] = end
         while offset < end:
-            piece = offset >> _PIECE_BITS
-            stop = (piece + 1) << _PIECE_BITS
-            if stop > end:
-                stop = end
-            if (
-                stop - offset > _WORTHWHILE
-                and stride == 2
-                and pieces[2 * piece] == pieces[2 * piece + 1]
-            ):
-                offset = stop
-                continue
+            stop = end
+            if skips:
+                context[_AT] = offset
+                offset = int(skip(words))
+                if offset >= end:
+                    break
+                if offset + 32 < end:
+                    stop = offset + 32
+            elif stride == 2:
+                piece = offset >> _PIECE_BITS
+                stop = (piece + 1) << _PIECE_BITS
+                if stop > end:
+                    stop = end
+                if stop - offset > _WORTHWHILE and skip[2 * piece] == skip[2 * piece + 1]:
+                    offset = stop
+                    continue
             while offset < stop:
                 a = ptr32(table + offset)
                 b = ptr32(shadow + offset)
@@ -248,10 +267,21 @@ class Table(FrameTable):
         context = ptr32(self._context)
         kinds = ptr8(int(context[_TABLE]) | (int(context[_TABLE + 1]) << 32))
         length = int(context[_LENGTH])
+        each = 0x5555
+        each |= each << 16  # one bit of each block
         longest = 0
         run = 0
         offset = 0
         while offset < length:
+            if offset & 3 == 0:
+                # sixteen blocks that are all in use, as most are
+                kind = int(ptr32(int(kinds) + offset)[0])
+                if (kind | (kind >> 1)) & each == each:
+                    if run > longest:
+                        longest = run
+                    run = 0
+                    offset += 4
+                    continue
             kind = int(kinds[offset])
             offset += 1
             if kind == 0:

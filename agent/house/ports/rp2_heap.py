@@ -8,6 +8,14 @@ from machine import mem32
 from micropython import const
 from uctypes import bytearray_at as view  # noqa: F401  (part of the interface)
 
+from house import modules
+
+from . import rp2_skip
+
+skip = rp2_skip.skip
+modules.drop(rp2_skip)
+del rp2_skip
+
 WORD = 4
 
 _RAM = 0x20000000

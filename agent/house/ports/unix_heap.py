@@ -6,6 +6,7 @@
 #   read(address)           one word; allocates
 #   view(address, length)   a bytearray over live memory
 #   collect()               gc.collect(); allocates nothing
+#   skip(context)           where it has one: compares what the frame table compares (rp2_skip.py)
 # The agent writes only through views, and only to the one word that caps the heap.
 
 import sys
