@@ -20,6 +20,11 @@ _context = core.__dict__
 
 _done = (core.CancelledError, StopIteration)
 
+# Taken out of the type once, because that takes a block of the heap.
+peek = TaskQueue.peek
+pop = TaskQueue.pop
+push = TaskQueue.push
+
 
 # Ends a module body that called asyncio.run(): its coroutine is the guest's main task from
 # now on. No `except Exception` of a guest catches it.

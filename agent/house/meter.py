@@ -4,7 +4,7 @@
 # The first two words are its account of CPU time (clock.py), the next its limit and its
 # reservation (cpu.py).
 
-from time import ticks_ms, ticks_us
+from time import ticks_us
 
 import micropython
 from micropython import const
@@ -57,15 +57,16 @@ _MILLION = const(1000000)
 _MASK = const(0x3FFFFFFF)
 
 
-# Bills `used` us to an instance that has just run until shared[NOW]; where one clock tells all,
-# `used` is negative and the stretch ends here. Returns whether there is more to say than that: its
-# budget is used up, it has a reservation, it holds more than it may, or the heap wants collecting.
+# Bills `used` us to an instance that has just run until shared[NOW], at `ms` of the other clock.
+# Where one clock tells all, `used` is negative and the stretch ends here. Returns whether there is
+# more to say than that: its budget is used up, it has a reservation, it holds more than it may, or
+# the heap wants collecting.
 #
 # An instance with budget left in its reservation was served from that, and from nothing else.
 #
 # Where integers have 64 bits, a negative word is read as one beyond 2**31: bit 31 is its sign.
 @micropython.viper
-def charge(meter, shared, counts, used: int) -> int:
+def charge(meter, shared, counts, used: int, ms: int) -> int:
     m = ptr32(meter)
     common = ptr32(shared)
     blocks = ptr32(counts)
@@ -113,7 +114,7 @@ def charge(meter, shared, counts, used: int) -> int:
         left = int(m[_LEFT])
         if left > 0 and left >> 31 != 0:
             left -= left >> 31 << 16 << 16
-        passed = (int(ticks_ms()) - int(m[_START])) & _MASK  # type: ignore[call-overload]
+        passed = (ms - int(m[_START])) & _MASK
         if passed > 0 and passed < 0x20000000:
             period = int(m[_PERIOD])
             m[_START] = (int(m[_START]) + passed) & _MASK

@@ -22,7 +22,6 @@ class Schedule:
         self.kernel = kernel
         self.port = kernel.port
         self.reserved = loop.TaskQueue()
-        self.next_reserved = self.reserved.peek  # bound once: the kernel asks before each slice
         self.runnable = loop.TaskQueue()
         self.sleepers = loop.TaskQueue()
         self.due = kernel.port.ticks_ms()  # when the next sleeper or a look at the line is due

@@ -122,7 +122,8 @@ class Suspension:
         self.room = self.deepest - vm.stack_use()
         table.sync(instance.owner)
         table.uncap()
-        meter.charge(instance.meter, billing.shared, table.counts, billing.guest())
+        words = instance.meter
+        meter.charge(words, billing.shared, table.counts, billing.guest(), kernel.port.ticks_ms())
         limit_us = _LAST_US
         try:
             self.set_aside(instance)

@@ -184,7 +184,7 @@ def test_a_slice_finds_the_debt_of_the_ones_before():
     words, limit, server = _in_debt()
     shared = array("i", [0] * meter.SHARED)
     shared[meter.HIGH] = meter.NO_BLOCKS_MAX
-    assert meter.charge(words, shared, array("i", [0]), 500)
+    assert meter.charge(words, shared, array("i", [0]), 500, ticks_ms())
     assert server.left == -2000, server.left  # it was served by weight
     assert words[meter.VTIME] == 500
     assert -2500 <= limit.left < -2400, limit.left
@@ -195,7 +195,7 @@ def test_a_slice_without_a_limit_is_charged_to_none():
     limit = Limit(None, 100, ticks_ms(), words)
     shared = array("i", [0] * meter.SHARED)
     shared[meter.HIGH] = meter.NO_BLOCKS_MAX
-    assert not meter.charge(words, shared, array("i", [0]), 500)
+    assert not meter.charge(words, shared, array("i", [0]), 500, ticks_ms())
     assert limit.left == -1, limit.left
 
 
@@ -207,5 +207,5 @@ def test_a_bucket_that_is_full_does_not_fill_while_its_guest_waits():
     words[meter.BLOCKS_MAX] = meter.NO_BLOCKS_MAX
     shared = array("i", [0] * meter.SHARED)
     shared[meter.HIGH] = meter.NO_BLOCKS_MAX
-    assert meter.charge(words, shared, array("i", [0]), 3000)
+    assert meter.charge(words, shared, array("i", [0]), 3000, ticks_ms())
     assert limit.left == -2000, limit.left

@@ -868,6 +868,42 @@ def main():
     board.close()
 
 
+# The same of the loop of slices, which has the guard inline.
+def test_no_exception_leaks_out_of_the_loop_of_slices():
+    import random
+
+    board = Board()
+    source = """\
+import asyncio
+async def main():
+ while True:
+  n = 0
+  for i in range(60): n += i
+  await asyncio.sleep(0)
+"""
+    kernel = board.kernel
+    random.seed(4)
+    kills = easy = 0
+    guest = board.guest("g", source)
+    for _ in range(10000):
+        if not kernel.lifecycle.alive(guest):
+            kills += 1
+            del board.transitions[:]
+            guest.limit_us = 5000
+            kernel.lifecycle.start(guest, wire.REASON_START)
+            while guest.node.state is None:
+                kernel.step()
+        elif guest.node.state is not None:
+            easy += 1
+            guest.limit_us = random.randrange(1, 60)
+            guest.be_easy()
+        kernel.step()
+    assert easy > 5000, easy
+    assert kills > 100, kills
+    assert kernel.faults == 0
+    board.close()
+
+
 _SLEEPER = """\
 import asyncio
 async def main():

@@ -418,7 +418,7 @@ class Board:
         left = instance.meter[meter._MIN_LEFT]
         reserved = program is not None and left > 0
         if program is not None and not reserved and not instance.condemned:
-            assert self.kernel.schedule.next_reserved() is None, "somebody's reservation waits"
+            assert self.kernel.schedule.reserved.peek() is None, "somebody's reservation waits"
             self.calm = start
         self.look(start)
         port = self.kernel.port
