@@ -46,7 +46,9 @@ def dispatch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_the_object_has_the_keys_of_the_contract(dispatch: dict[str, Any]) -> None:
     assert set(dispatch) == {
         *("board", "firmware", "ours_us", "asyncio_us", "generator_us", "ratio", "by_tasks"),
+        "left_out",
     }
+    assert dispatch["left_out"] == []
     assert dispatch["firmware"].startswith("MicroPython")
 
 

@@ -46,6 +46,15 @@ class ByTasks:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """So many guests of so many tasks each were not measured, and ``why``."""
+
+    guests: int
+    tasks: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dispatch:
     """Times of one switch in us; each the median of the rounds."""
 
@@ -55,6 +64,7 @@ class Dispatch:
     asyncio_us: float
     generator_us: float
     by_tasks: tuple[ByTasks, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def ratio(self) -> float:
@@ -73,6 +83,9 @@ class Dispatch:
             "by_tasks": [
                 {"guests": one.guests, "tasks": one.tasks, "us": round(one.us, 3)}
                 for one in self.by_tasks
+            ],
+            "left_out": [
+                {"guests": one.guests, "tasks": one.tasks, "why": one.why} for one in self.left_out
             ],
         }
 

@@ -12,10 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from guesthouse.bench.dispatch import (
+    BY_TASKS,
     GUESTS,
     OTHER_SIDE,
     ByTasks,
     Dispatch,
+    LeftOut,
     cost_of_slice,
     image,
     source,
@@ -35,8 +37,6 @@ from guesthouse.link.ports import PICO_SIM, PortSpec, resolve
 from guesthouse.link.serial import open_serial
 from guesthouse.measure.account import Snapshot, account
 
-# (guests, tasks of each). 12 guests of 50 tasks do not fit a Pico's memory.
-BY_TASKS = ((4, 1), (4, 10), (4, 50), (12, 1), (12, 10))
 _MEMORY_KB = 200  # for the limits of all guests, which admission allows to exceed what there is
 _ROUNDS = 100  # of four switches on the other side
 # Of a real board's time, and multiplied by the port's patience.
@@ -57,19 +57,30 @@ def measure(firmware: Firmware, seconds: float, progress: Progress) -> Dispatch:
         bare = float(repl.run(_other("in_generators(0)"), _OTHER_S))
     progress(f"plain asyncio {theirs:.1f} us, a bare generator {bare:.1f} us")
     found = None
-    by_tasks = []
+    by_tasks, left_out = [], []
     for guests, tasks in BY_TASKS:
         memory = _MEMORY_KB // guests
         images = [image(number, guests, tasks, memory, autostart=True) for number in range(guests)]
         with board_with(firmware, package, images) as client:
-            us = _slice_us(client, guests, seconds)
+            try:
+                us = _slice_us(client, guests, seconds)
+            except _DoNotRun as error:
+                if found is None:
+                    raise
+                progress(f"{guests} guests of {tasks}: {error.message}")
+                left_out.append(LeftOut(guests, tasks, error.message))
+                continue
             progress(f"{guests} guests of {tasks}: {us:.1f} us")
             by_tasks.append(ByTasks(guests, tasks, us))
             found = found or Dispatch(
                 client.model.board, client.model.firmware, us, theirs, bare, ()
             )
     assert found is not None
-    return replace(found, by_tasks=tuple(by_tasks))
+    return replace(found, by_tasks=tuple(by_tasks), left_out=tuple(left_out))
+
+
+class _DoNotRun(GuesthouseError):
+    """Some of the measured guests have ended, or have never run."""
 
 
 def _other(call: str) -> str:
@@ -102,12 +113,20 @@ def _slice_us(client: Client, guests: int, seconds: float) -> float:
     """
     while True:
         model = client.wait_for_summary(timeout=_SUMMARY_S)
-        running = [one for one in model.instances.values() if one.slices and one.state != "loading"]
+        instances = model.instances.values()
+        ended = [one for one in instances if one.kills or one.failures]
+        if ended:
+            raise _DoNotRun(
+                f"{len(ended)} of {guests} guests have ended ({ended[0].last_fault})",
+                "their memory or a Pico's does not suffice",
+                ExitCode.FAILURE,
+            )
+        running = [one for one in instances if one.slices and one.state != "loading"]
         if len(running) == guests:
             break
         if model.elapsed_us > _START_S * 1e6:
-            raise GuesthouseError(
-                f"{guests - len(running)} of the measured guests did not run",
+            raise _DoNotRun(
+                f"{guests - len(running)} of {guests} guests did not run",
                 "see what the agent says: guesthouse ps, on a board with as many guests",
                 ExitCode.FAILURE,
             )

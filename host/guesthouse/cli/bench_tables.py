@@ -66,6 +66,15 @@ def dispatch_words(result: Dispatch, *, share: bool) -> str:
             left=0,
         ),
     ]
+    if result.left_out:
+        tables.append(
+            Table(
+                "Not measured",
+                ("guests", "tasks of each", "why"),
+                [(str(one.guests), str(one.tasks), one.why) for one in result.left_out],
+                left=0,
+            )
+        )
     return words(f"Dispatch on {result.board}, {result.firmware}", tables, share=share)
 
 
