@@ -6,13 +6,13 @@
 #
 # This module is needed once, at boot: frames.py lets go of it.
 
-import gc
 import sys
 
 from micropython import const
 from uctypes import addressof
 
 from .frames import HeapUnknown, Layout, WORDS_PER_BLOCK
+from .frames import gc  # the module itself, not what stands for it
 
 FREE = const(0)
 HEAD = const(1)

@@ -24,7 +24,17 @@ def run(path, names):
             failed += 1
             print("FAIL", name)
             sys.print_exception(error, sys.stdout)
+            _tidy()
     return failed
+
+
+# A test that failed has left its board as it was: with its hooks in the place of what the firmware
+# has, no other could find the heap.
+def _tidy():
+    board = sys.modules.get("board")
+    if board:
+        for left in list(board.Board.left_open):
+            board.Board.close(left)
 
 
 if __name__ == "__main__":

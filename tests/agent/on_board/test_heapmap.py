@@ -1,6 +1,9 @@
 # The self-test believes the right layout and no other.
 
-from house import frames_plain
+import sys
+
+from house import frames_plain, modules
+from house.collector import GuestCollector
 from house.frames import open_table, twin_named
 from house.heapmap import HeapUnknown, Layout, find_heap, prove
 from house.ports import unix_heap
@@ -155,3 +158,20 @@ def test_a_layout_is_what_it_was_given():
     layout = Layout(unix_heap, 1, 2, 3, 4, 5, 6, 7)
     assert layout.high_word == 6 + WORD
     assert layout.block == 4 * WORD
+
+
+# As it does where an agent could not tidy up behind itself.
+def test_the_heap_is_found_with_a_guests_gc_in_its_place():
+    real = sys.modules.get("gc")  # nothing, where nobody has been in its place yet
+    sys.modules["gc"] = GuestCollector(None)
+    for name in ("house.heapmap", "house.audit"):
+        if name in sys.modules:
+            modules.drop(sys.modules[name])
+    try:
+        table = open_table(unix_heap)
+        assert table.exact, table.reason
+        assert open_table(unix_heap, force_fallback=True).total > 0
+    finally:
+        del sys.modules["gc"]
+        if real:
+            sys.modules["gc"] = real

@@ -3,8 +3,12 @@
 # The kernel runs on top of the suspended guest: a step of the board's returns when the guest's
 # slice has ended. So what is done to it meanwhile is done by the line, in Board.at().
 
+from time import ticks_add, ticks_diff
+
 from board import Board
 from house import eviction, meter, wire
+
+_LAST_MS = 60000  # that a test may take
 
 _CONTROL = """
 from house import guest
@@ -75,20 +79,27 @@ def _work(n):
     return x
 
 
-# A board whose line calls action() once, as soon as somebody is suspended and `ms` after that.
+# A board whose line calls action() once, at the `rounds`th look at it with somebody suspended. What
+# nobody ends is ended by it at last: no time of Board.run() runs out while a guest that never ends
+# lies below on the stack.
 class Lined(Board):
     def __init__(self):
         super().__init__()
         self.action = None
         self.kernel.link.receive = self.receive
         self.left = 0
+        self.last = ticks_add(self.port.ticks_ms(), _LAST_MS)
 
     def at(self, rounds, action):
         self.left = rounds
         self.action = action
 
     def receive(self):
-        if self.kernel.suspended is not None and self.action is not None:
+        if self.kernel.suspended is None:
+            return
+        if ticks_diff(self.port.ticks_ms(), self.last) > 0:
+            self.kernel.running = False
+        elif self.action is not None:
             self.left -= 1
             if self.left <= 0:
                 action = self.action
@@ -453,11 +464,11 @@ async def main():
 # --- its end while it is suspended ---
 
 
-def _done_to_it(action, source=_ENDLESS, ms=20000, **spec):
+def _done_to_it(action, source=_ENDLESS, ms=20000, rounds=5, **spec):
     board = Lined()
     board.guest("other", _TICKER)
     instance = board.suspending("g", source, **spec)
-    board.at(5, lambda: action(board, instance))
+    board.at(rounds, lambda: action(board, instance))
     end = board.end(instance, ms)
     board.run(50)
     return board, instance, end
@@ -472,6 +483,7 @@ def test_a_kill_ends_it_where_it_was():
     board.close()
 
 
+# It computes for longer than the line is not looked at, and for less than its grace of a second.
 def test_a_stop_lets_it_finish_and_ends_it_after_its_grace():
     source = _WORK + """
 async def main():
@@ -482,7 +494,7 @@ async def main():
         print("tidied")
 """
     board, instance, end = _done_to_it(
-        lambda board, instance: board.commands.handle(wire.VERB_STOP, {"g": "g"}), source
+        lambda board, instance: board.commands.handle(wire.VERB_STOP, {"g": "g"}), source, rounds=1
     )
     assert end[:2] == (wire.STATE_STOPPED, wire.REASON_STOP), end
     assert instance.log.lines(0)[1] == [str(_work(1000000)), "tidied"], instance.log.lines(0)
