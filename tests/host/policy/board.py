@@ -120,6 +120,11 @@ class Guest:
     def used(self) -> int:
         return sum(one.end - one.start for one in self.slices)
 
+    @property
+    def keeps(self) -> bool:
+        """Its budget is what it had left when it woke."""
+        return bool(self.kept == self.instance.reservation.deadline)
+
 
 class Program:
     """A task of a guest: its steps over and over."""
@@ -274,7 +279,8 @@ class Board:
         self.summary_ms = summary_ms
         self.costs = costs or Costs()
         self.guests: list[Guest] = []
-        self.late: list[tuple[str, int]] = []  # every budget that came late, and by how many us
+        # Every promised budget that came late, and by how many us. One that was kept is none.
+        self.late: list[tuple[str, int]] = []
         self.misses: list[tuple[str, int]] = []  # those that no promise excuses
         self.blackouts: list[int] = []  # when they ended
         self.kills: list[int] = []
@@ -441,9 +447,7 @@ class Board:
             over = -ticks_diff(instance.reservation.deadline, start // 1000 % (MASK + 1)) * 1000
             late = min(us, left) + start % 1000 + over
             if late > self.grace(guest):
-                self.late.append((instance.name, late))
-                if not self.excused(start):
-                    self.misses.append((instance.name, late))
+                self.came_late(guest, late, start)
         if stopped:
             raise port.error
         return us
@@ -455,13 +459,18 @@ class Board:
             late = 1000 * ticks_diff(ticks_ms(), instance.reservation.deadline)
             if instance.condemned or late <= self.grace(instance.guest):
                 continue
-            self.late.append((instance.name, late))
-            if not self.excused(now):
-                self.misses.append((instance.name, late))
+            self.came_late(instance.guest, late, now)
+
+    def came_late(self, guest: Guest, us: int, since: int) -> None:
+        """By more than it may."""
+        if not guest.keeps:
+            self.late.append((guest.instance.name, us))
+        if not self.excused(since):
+            self.misses.append((guest.instance.name, us))
 
     def grace(self, guest: Guest) -> int:
         """How late a budget may come, in us: by B where less than a period was left for it."""
-        if guest.kept != guest.instance.reservation.deadline:
+        if not guest.keeps:
             return 0
         specs = [one.spec for one in self.guests]
         longest: int = admission.blocking(guest.spec, specs, self.costs.figures())[0]
