@@ -201,24 +201,25 @@ class Reservation:
     #
     # One that had none comes with what is left of its budget, unless that were more than its share
     # of the time until the deadline: then a period begins. It ends one ms later, because a part
-    # of this ms has passed. What it keeps may come late, because less than a period is left for it.
-    # `woke` is when it had work again, which the agent may see late.
+    # of this ms has passed. What it keeps may come late, because less than a period is left for it;
+    # unless its time had come just as the period began. `woke` is when it had work again, which the
+    # agent may see late.
     def eligible(self, now, used=0, woke=None):
         least = self.min_us
         if least == 0:
             return False
         if self.idle:
+            on_time = woke is not None
             if woke is None:
                 woke = now
             self.roll(woke)
-            if self.words[_MIN_LEFT] > _part(
-                least, self.period_ms, ticks_diff(self.deadline, woke)
-            ):
+            ms = ticks_diff(self.deadline, woke)
+            if self.words[_MIN_LEFT] > _part(least, self.period_ms, ms):
                 self.deadline = ticks_add(woke, self.period_ms + 1)
                 self.words[_MIN_LEFT] = least
                 self.kept = False
             else:
-                self.kept = True
+                self.kept = ms < self.period_ms or not on_time
             self.idle = False
         self.roll(now, used)
         self.granted = self.words[_MIN_LEFT] > 0

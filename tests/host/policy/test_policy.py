@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -29,10 +29,12 @@ def holds(
     examples: int,
     promise: Callable[..., None],
     *what: st.SearchStrategy[Any],
-    known: tuple[Any, ...] | None = None,
+    known: Sequence[tuple[Any, ...]] = (),
 ) -> None:
     """Tries a promise, first with what once broke it; the short run tries the same every time."""
     tried = given(*what)(promise)
+    for one in known:
+        tried = example(*one)(tried)
     settings(
         max_examples=examples,
         deadline=None,
@@ -41,7 +43,7 @@ def holds(
         suppress_health_check=list(HealthCheck),
         phases=[Phase.explicit, Phase.generate, Phase.shrink],
         report_multiple_bugs=False,
-    )(example(*known)(tried) if known else tried)()
+    )(tried)()
 
 
 # --- mixes ---
@@ -456,7 +458,7 @@ def test_a_reservation_that_a_blackout_breaks_is_recorded(examples: int) -> None
             }, breach
 
     blackouts = st.lists(st.tuples(st.integers(1, 50 * MS), st.integers(100, 60 * MS)), max_size=3)
-    hog = {"steps": [Step(100)], "slice_max_us": 100}
+    tiny = {"steps": [Step(100)], "slice_max_us": 100, "weight": 1}
     # Goes dark while its last task has what was left of a budget when it woke: no breach.
     kept = {
         "steps": [Step(60, 1), Step(100, 33), Step(100)],
@@ -466,7 +468,20 @@ def test_a_reservation_that_a_blackout_breaks_is_recorded(examples: int) -> None
         "cpu_min_period_us": 10 * MS,
         "cpu_min_us": 500,
     }
-    known = [{**hog, "weight": 1}, {**hog, "weight": 1_000}, kept], [(1, 10_632)], 0
+    # Woke just as its period began, so that its budget is a whole one.
+    whole = {
+        "steps": [Step(100, 2)],
+        "tasks": 20,
+        "slice_max_us": 100,
+        "weight": 50,
+        "cpu_min_period_us": 5 * MS,
+        "cpu_min_us": 900,
+    }
+    hog = {"steps": [Step(400)], "slice_max_us": 400, "weight": 1}
+    known = [
+        ([tiny, {**tiny, "weight": 1_000}, kept], [(1, 10_632)], 0),
+        ([tiny, tiny, whole, hog], [(775, 5_926)], 0),
+    ]
     holds(examples, promise, mixes, blackouts, starts, known=known)
 
 
