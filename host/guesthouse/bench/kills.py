@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,11 +27,12 @@ WARDEN = "warden"
 SURVIVED_US = 10_000  # past its limit: nothing that the VM can interrupt is to last as long
 _ENDED = ("killed", "failed", "exited", "stopped", "quarantined")
 _PATIENCE_S = 10.0  # of a real board's time for one life
+_TELL_EVERY = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """``n`` kills of one kind; us from slice_max to being off the CPU.
+    """``n`` kills of one kind; us from slice_max to being off the CPU, None where there are none.
 
     ``survived`` were on the CPU 10 ms later still, or not stopped by a raise at all. ``otherwise``
     ended in another way than at their limit, and are not among the n.
@@ -40,22 +40,22 @@ class Kill:
 
     kind: str
     n: int
-    p50_us: int
-    p99_us: int
-    max_us: int
+    p50_us: int | None
+    p99_us: int | None
+    max_us: int | None
     survived: int
     otherwise: int
 
     @classmethod
     def of(cls, kind: str, past_us: list[int], stayed: int, otherwise: int) -> Kill:
         """From single times, and a count of those that no raise has stopped."""
-        ordered = sorted(past_us) or [0]
+        ordered = sorted(past_us)
         return cls(
             kind,
-            len(past_us),
-            quantile(ordered, 50),
-            quantile(ordered, 99),
-            ordered[-1],
+            len(ordered),
+            quantile(ordered, 50) if ordered else None,
+            quantile(ordered, 99) if ordered else None,
+            ordered[-1] if ordered else None,
             stayed + sum(1 for us in past_us if us > SURVIVED_US),
             otherwise,
         )
@@ -150,18 +150,13 @@ class _Tally:
             self.otherwise += 1
 
 
-def measure(
-    client: Client, count: int, progress: Progress, until: float = float("inf")
-) -> list[Kill]:
+def measure(client: Client, count: int, progress: Progress) -> list[Kill]:
     """Start the guests of all kinds that are on the board, in turn, until each was killed so often.
 
-    Each is started by the host as soon as the one before has ended. Where the host's monotonic
-    clock is past ``until``, there are fewer, but one of each.
+    Each is started by the host as soon as the one before has ended.
     """
     tallies = {kind: _Tally() for kind in KINDS}
     for number in range(2 * count):
-        if number and time.monotonic() > until:
-            break
         done = min(one.kills for one in tallies.values())
         if number % max(1, count // 5) == 0:
             progress(f"kills: {done} of {count} of each kind")
@@ -195,22 +190,28 @@ def _ends(client: Client, name: str) -> list[Event]:
     return []
 
 
-def measure_tasks(
-    client: Client, count: int, progress: Progress, left_s: Callable[[], float]
-) -> list[Kill]:
-    """Let the guests of all kinds hang, one after the other, until each was stopped so often.
+def set_warden(client: Client) -> None:
+    """From here on the board's guests lose tasks that hang, and not their lives.
 
-    There are fewer, but one of each, where the seconds that are left do not do: each kind has an
-    equal part of them. ``lasting_images`` are on the board.
+    ``lasting_images`` are on the board. Raises GuesthouseError where the warden does not run.
     """
     _start(client, WARDEN)
-    found = []
-    for place, kind in enumerate(KINDS):
-        until = time.monotonic() + left_s() / (len(KINDS) - place)
-        name = f"{kind}.0"
-        tally = _Tally()
-        client.poll(0)
-        client.command(wire.VERB_START, {"g": name})
+
+
+def measure_tasks(
+    client: Client, kind: str, count: int, progress: Progress, seconds: float
+) -> Kill:
+    """Let one guest hang, under the warden, until it was stopped so often.
+
+    There are fewer, but one, where ``seconds`` of this machine's clock do not do.
+    """
+    until = time.monotonic() + seconds
+    name = f"{kind}.0"
+    tally = _Tally()
+    told = 0
+    client.poll(0)
+    client.command(wire.VERB_START, {"g": name})
+    try:
         while tally.kills < count and not (tally.kills and time.monotonic() > until):
             ends = _ends(client, name)
             for end in ends[: count - tally.kills]:
@@ -218,10 +219,12 @@ def measure_tasks(
             if not ends:
                 tally.note(None)
                 break
+            if tally.kills - told >= _TELL_EVERY:
+                told = tally.kills
+                progress(f"kills: {told} of {kind}")
+    finally:
         client.command(wire.VERB_KILL, {"g": name})
-        progress(f"kills: {tally.kills} of {kind}")
-        found.append(Kill.of(kind, tally.past_us, tally.stayed, tally.otherwise))
-    return found
+    return Kill.of(kind, tally.past_us, tally.stayed, tally.otherwise)
 
 
 def _start(client: Client, name: str) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from guesthouse.bench import kills, shares, wakeups
 from guesthouse.bench.kills import Kill
 from guesthouse.bench.measuring import oversubscribed
 from guesthouse.bench.other_side import run_other_side
+from guesthouse.bench.parts import Missing, Parts
 from guesthouse.bench.shares import Share
+from guesthouse.bench.stage import Stage
 from guesthouse.bench.wakeups import Loop, Wakeup
 from guesthouse.board.micropython import MicroPython, Progress
-from guesthouse.core.model import BoardModel
 from guesthouse.guests.image import Image
 from guesthouse.link.client import Client
 from guesthouse.measure.account import Snapshot
@@ -50,7 +52,10 @@ _LONG = (4_000, 40_000)
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """What was found, worst first. ``steal`` is the part of the time that other programs had."""
+    """What was found, worst first. ``steal`` is the part of the time that other programs had.
+
+    ``how`` says in sentences how it was measured, ``missing`` what was not, or less of.
+    """
 
     board: str
     firmware: str
@@ -59,28 +64,32 @@ class Quotas:
     shares: tuple[Share, ...]
     kills: tuple[Kill, ...]
     wakeups: tuple[Wakeup, ...]
+    how: tuple[str, ...]
+    missing: tuple[Missing, ...]
 
     @classmethod
     def of(
         cls,
-        model: BoardModel,
+        board: tuple[str, str],
         steal: float,
         loop_us: int,
         shares: list[Share],
         kills: list[Kill],
         wakeups: list[Wakeup],
+        how: list[str],
+        missing: list[Missing],
     ) -> Quotas:
-        """The same from rows in any order."""
+        """The same from rows in any order; ``board`` is its name and its firmware."""
         return cls(
-            model.board,
-            model.firmware,
+            *board,
             steal,
             loop_us,
             tuple(sorted(shares, key=lambda one: -abs(one.error))),
-            tuple(sorted(kills, key=lambda one: (-one.survived, -one.max_us))),
+            tuple(sorted(kills, key=lambda one: (-one.survived, -(one.max_us or 0)))),
             tuple(sorted(wakeups, key=lambda one: -one.max_us)),
+            tuple(how),
+            tuple(sorted(missing, key=lambda one: one.part)),
         )
-
 
     def to_json_dict(self) -> dict[str, Any]:
         """The object of ``bench quotas --json`` (see docs, "JSON")."""
@@ -92,6 +101,8 @@ class Quotas:
             "shares": [one.to_json_dict() for one in self.shares],
             "kills": [one.to_json_dict() for one in self.kills],
             "wakeups": [one.to_json_dict() for one in self.wakeups],
+            "how": list(self.how),
+            "missing": [one.to_json_dict() for one in self.missing],
         }
 
 
@@ -107,12 +118,15 @@ def measure(
     The board has its former oversubscription and no guests afterwards, whatever happens.
     """
     mixes = shares.mixes(_SHORT, _LONG, crowd=True)
+    parts = Parts(progress)
     found_wakeups: list[Wakeup] = []
     found_shares: list[Share] = []
     before = Snapshot.of(client.model, 0)
     with oversubscribed(client, max(mix.limits for mix in mixes), warn):
         with _installed(client, kills.images(_MEMORY_KB), progress):
-            found_kills = kills.measure(client, scale.kills, progress)
+            found_kills = parts.rows(
+                "kills", partial(kills.measure, client, scale.kills, progress)
+            )
         hogs = shares.images(
             work_us=_HOG_US,
             slice_max=_SLICE_MAX_US,
@@ -121,20 +135,38 @@ def measure(
             crowd=True,
         )
         loops = wakeups.images(_LOOP, scale.releases, _MEMORY_KB, _SLICE_MAX_US)
+        stage = Stage(client)
         with _installed(client, [*hogs, *loops], progress):
             for setup in ("alone", "hogs"):
-                progress(f"wake-ups: {setup}")
-                found_wakeups.append(wakeups.measure(client, setup, _LOOP, scale.releases))
+                found_wakeups += parts.row(
+                    f"wake-ups: {setup}",
+                    partial(wakeups.measure, client, stage, setup, _LOOP, scale.releases),
+                )
             for mix in mixes:
-                progress(f"shares: {mix.name}")
-                found_shares += shares.measure(client, mix, scale.windows, progress)
-    progress("wake-ups: plain asyncio")
-    found_wakeups.append(_plain(micropython, scale.releases))
+                found_shares += parts.rows(
+                    f"shares: {mix.name}",
+                    partial(shares.measure, client, stage, mix, scale.windows, progress),
+                )
+    found_wakeups += parts.row(
+        "wake-ups: plain asyncio", partial(_plain, micropython, scale.releases)
+    )
     after = Snapshot.of(client.model, 0)
     elapsed_us = max(1, after.elapsed_us - before.elapsed_us)
     steal = (after.steal_us - before.steal_us) / elapsed_us
+    how = [
+        shares.how(scale.windows, _HOG_US),
+        f"Kills: slice_max {kills.SLICE_MAX_US // 1000} ms; a guest is started anew for each.",
+        wakeups.how(_LOOP, _SLICE_MAX_US),
+    ]
     return Quotas.of(
-        client.model, steal, _LOOP.period_us, found_shares, found_kills, found_wakeups
+        (client.model.board, client.model.firmware),
+        steal,
+        _LOOP.period_us,
+        found_shares,
+        found_kills,
+        found_wakeups,
+        how,
+        parts.missing,
     )
 
 

@@ -2,46 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guesthouse.bench.entitlement import Claim, entitlements
+from guesthouse.bench.entitlement import entitlements
 from guesthouse.bench.measuring import guest, program
+from guesthouse.bench.parts import endless, wait_s
+from guesthouse.bench.stage import PERIOD_US, Part, Stage
 from guesthouse.board.micropython import Progress
-from guesthouse.core import wire
 from guesthouse.core.errors import GuesthouseError
 from guesthouse.core.model import BoardModel
 from guesthouse.guests.image import Image
 from guesthouse.link.client import Client
 from guesthouse.measure.account import Snapshot
 
-PERIOD_US = 100_000  # of every limit
 PERIODS = 10  # of a window; its slices are a hundredth of it at most
+_NEARLY = 0.95  # of a window is one: it ends with a summary, which comes a few ms early or late
 _SUMMARY_S = 30.0  # they come once a second; an emulator that shares its machine takes minutes
 _START_S = 20.0  # of the board's time, for all guests of a mix to run
 _TRIES = 6  # windows for each that is wanted
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A guest's quotas in a mix. ``least`` is (us, period in us), ``most`` a share of one CPU.
-
-    One that is not ``measured`` does not always have work: what it uses is taken off what there
-    is for the others.
-    """
-
-    guest: str
-    least: tuple[int, int] | None = None
-    most: float | None = None
-    weight: int = 100
-    measured: bool = True
-
-    @property
-    def claim(self) -> Claim:
-        """The same for the computation of the request."""
-        least = self.least[0] / self.least[1] if self.least else 0.0
-        return Claim(least, 1.0 if self.most is None else self.most, self.weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +94,6 @@ def mixes(short: tuple[int, int], long: tuple[int, int], crowd: bool) -> list[Mi
                 Part("tiny1"),
             ),
         ),
-        Mix(
-            "reserved",
-            (
-                Part("hog0", least=short, weight=1),
-                Part("tiny0", least=long, weight=1),
-                Part("hog1", weight=10_000),
-                Part("hog2", weight=10_000),
-            ),
-        ),
     ]
     if not crowd:
         found.append(
@@ -138,7 +109,7 @@ def mixes(short: tuple[int, int], long: tuple[int, int], crowd: bool) -> list[Mi
             )
         )
     else:
-        found += [
+        found.append(
             Mix(
                 "4x",
                 (
@@ -151,7 +122,21 @@ def mixes(short: tuple[int, int], long: tuple[int, int], crowd: bool) -> list[Mi
                     Part("tiny2", most=0.05),
                     Part("tiny3", most=0.05, weight=10_000),
                 ),
+            )
+        )
+    found.append(
+        Mix(
+            "reserved",
+            (
+                Part("hog0", least=short, weight=1),
+                Part("tiny0", least=long, weight=1),
+                Part("hog1", weight=10_000),
+                Part("hog2", weight=10_000),
             ),
+        )
+    )
+    if crowd:
+        found.append(
             Mix(
                 "neighbours",
                 (
@@ -163,8 +148,8 @@ def mixes(short: tuple[int, int], long: tuple[int, int], crowd: bool) -> list[Mi
                     Part("chatter", measured=False),
                     Part("crasher", measured=False),
                 ),
-            ),
-        ]
+            )
+        )
     return found
 
 
@@ -187,35 +172,32 @@ def images(
     return made
 
 
-def measure(client: Client, mix: Mix, windows: int, progress: Progress) -> list[Share]:
-    """Run a mix of guests that are on the board and stopped, for so many windows; then stop it."""
-    # To say what holds anyway takes an emulated board seconds.
-    special = [part for part in mix.parts if quotas(part) != quotas(Part(part.guest))]
+def measure(
+    client: Client,
+    stage: Stage,
+    mix: Mix,
+    windows: int,
+    progress: Progress,
+    left_s: Callable[[], float] = endless,
+) -> list[Share]:
+    """Run a mix of guests that are stopped for so many windows; then stop it.
+
+    Raises GuesthouseError where they do not keep running, or no time is left.
+    """
     try:
-        # Reservations first are refused beside limits of the mix before: nobody has any yet.
-        for part in special:
-            client.command(wire.VERB_SET, quotas(part))
-        for part in mix.parts:
-            client.command(wire.VERB_START, {"g": part.guest})
-        return _shares(mix, _windows(client, mix, windows, progress))
+        stage.play(mix.parts)
+        return _shares(mix, _windows(client, mix, windows, progress, left_s))
     finally:
-        for part in mix.parts:
-            client.command(wire.VERB_KILL, {"g": part.guest})
-        for part in special:
-            client.command(wire.VERB_SET, quotas(Part(part.guest)))
+        stage.stop()
 
 
-def quotas(part: Part) -> dict[str, Any]:
-    """The body of the command that gives a guest its quotas."""
-    least_us, least_period_us = part.least or (None, None)
-    return {
-        "g": part.guest,
-        "cpu_max_us": None if part.most is None else round(part.most * PERIOD_US),
-        "cpu_period_us": PERIOD_US,
-        "cpu_min_us": least_us,
-        "cpu_min_period_us": least_period_us,
-        "weight": part.weight,
-    }
+def how(windows: int, work_us: int) -> str:
+    """How it is measured, in a sentence."""
+    some = "one window" if windows == 1 else f"{windows} windows"
+    return (
+        f"Shares: {some} of {PERIODS} periods of {PERIOD_US // 1000} ms for each mix, from summary "
+        f"to summary; hogs take {work_us // 1000} ms at a time, tiny ones {work_us // 20} us."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,15 +215,17 @@ class _Window:
         )
 
 
-def _windows(client: Client, mix: Mix, wanted: int, progress: Progress) -> list[_Window]:
+def _windows(
+    client: Client, mix: Mix, wanted: int, progress: Progress, left_s: Callable[[], float]
+) -> list[_Window]:
     found: list[_Window] = []
-    began_us = _await_all(client, mix)
+    began_us = _await_all(client, mix, left_s)
     last_us = began_us + wanted * _TRIES * PERIODS * PERIOD_US
     while len(found) < wanted:
         before = Snapshot.of(client.model, 0)
         fine = _works(client.model, mix)
-        while (client.model.elapsed_us - before.elapsed_us) < 0.99 * PERIODS * PERIOD_US:
-            client.wait_for_summary(timeout=_SUMMARY_S)
+        while (client.model.elapsed_us - before.elapsed_us) < _NEARLY * PERIODS * PERIOD_US:
+            _summary(client, left_s)
         window = _window(mix, before, client.model) if fine else None
         if window is not None:
             found.append(window)
@@ -255,15 +239,20 @@ def _windows(client: Client, mix: Mix, wanted: int, progress: Progress) -> list[
     return found
 
 
-def _await_all(client: Client, mix: Mix) -> int:
+def _await_all(client: Client, mix: Mix, left_s: Callable[[], float]) -> int:
     """Until every measured guest has run; the board's time then."""
-    client.wait_for_summary(timeout=_SUMMARY_S)
+    _summary(client, left_s)
     began = client.model.elapsed_us
     while not _works(client.model, mix):
         if client.model.elapsed_us - began > _START_S * 1e6:
             raise GuesthouseError(f"the guests of the mix {mix.name} do not run")
-        client.wait_for_summary(timeout=_SUMMARY_S)
+        _summary(client, left_s)
     return client.model.elapsed_us
+
+
+def _summary(client: Client, left_s: Callable[[], float]) -> None:
+    seconds = wait_s(left_s, _SUMMARY_S * client.patience, "a window was over")
+    client.wait_for_summary(timeout=seconds / client.patience)
 
 
 def _by_name(model: BoardModel, mix: Mix) -> dict[str, int]:

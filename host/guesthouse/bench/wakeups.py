@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from guesthouse.bench.measuring import guest, program
-from guesthouse.bench.shares import Part, quotas
-from guesthouse.core import wire
+from guesthouse.bench.parts import endless, wait_s
+from guesthouse.bench.stage import Part, Stage
 from guesthouse.core.errors import GuesthouseError
 from guesthouse.guests.image import Image
 from guesthouse.link.client import Client
@@ -71,10 +71,18 @@ def images(loop: Loop, releases: int, memory: int, slice_max: int) -> list[Image
     ]
 
 
-def measure(client: Client, setup: str, loop: Loop, releases: int) -> Wakeup:
+def measure(
+    client: Client,
+    stage: Stage,
+    setup: str,
+    loop: Loop,
+    releases: int,
+    left_s: Callable[[], float] = endless,
+) -> Wakeup:
     """The loop on the board, alone or (``setup`` "hogs") beside hogs that fill it, and the blocker.
 
-    The guests are there and stopped, and are stopped afterwards.
+    The guests are stopped, and are stopped afterwards. Raises GuesthouseError where the
+    loop does not come to its end, or no time is left.
     """
     parts = [Part(LOOP, least=loop.least, weight=1)]
     if setup == "hogs":
@@ -82,12 +90,10 @@ def measure(client: Client, setup: str, loop: Loop, releases: int) -> Wakeup:
     guest_model = client.instance(LOOP)
     guest_model.metrics.clear()
     try:
-        for part in parts:
-            client.command(wire.VERB_SET, quotas(part))
-        for part in reversed(parts):
-            client.command(wire.VERB_START, {"g": part.guest})
+        stage.play(parts[::-1])  # the hogs are there when it begins
         seconds = releases * loop.period_us / 1e6
-        end = time.monotonic() + (2 * seconds + _PATIENCE_S) * client.patience
+        most_s = (2 * seconds + _PATIENCE_S) * client.patience
+        end = time.monotonic() + wait_s(left_s, most_s, "the control loop ended")
         while not all(name in guest_model.metrics for name in _FIELDS):
             if time.monotonic() > end:
                 raise GuesthouseError(
@@ -96,9 +102,18 @@ def measure(client: Client, setup: str, loop: Loop, releases: int) -> Wakeup:
             client.poll(0.1)
         return _found(setup, guest_model.metrics)
     finally:
-        for part in parts:
-            client.command(wire.VERB_KILL, {"g": part.guest})
-            client.command(wire.VERB_SET, quotas(Part(part.guest)))
+        stage.stop()
+
+
+def how(loop: Loop, slice_max: int) -> str:
+    """How it is measured, in a sentence."""
+    least_us, period_us = loop.least
+    return (
+        f"Wake-ups: a loop of {loop.period_us // 1000} ms with min = "
+        f'"{least_us // 1000}ms/{period_us // 1000}ms"; hogs: {len(HOGS)} that fill the board and '
+        f"one that takes {BLOCK_US // 1000} ms at a time and is killed after {slice_max // 1000}; "
+        "asyncio-hogs: the same loop beside that one in plain asyncio."
+    )
 
 
 def plain_source(loop: Loop, releases: int) -> str:

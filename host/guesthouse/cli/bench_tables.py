@@ -109,7 +109,9 @@ def memory_words(result: Memory, *, share: bool) -> str:
 
 
 def quotas_tables(result: Quotas) -> list[Table]:
-    """Shares, kills and wake-ups, the worst first in each."""
+    """Shares, kills and wake-ups, the worst first in each; and what is missing."""
+    rows = [(one.part, one.why) for one in result.missing]
+    missing = [Table("Not measured", ("part", "why"), rows, left=2)] if rows else []
     return [
         Table(
             "CPU time in % of one CPU, over 10 periods: the window furthest off",
@@ -134,7 +136,8 @@ def quotas_tables(result: Quotas) -> list[Table]:
             [
                 (
                     one.kind,
-                    *map(str, (one.n, one.p50_us, one.p99_us, one.max_us)),
+                    str(one.n),
+                    *map(_us, (one.p50_us, one.p99_us, one.max_us)),
                     *map(str, (one.survived, one.otherwise)),
                 )
                 for one in result.kills
@@ -152,11 +155,17 @@ def quotas_tables(result: Quotas) -> list[Table]:
                 for one in result.wakeups
             ],
         ),
+        *missing,
     ]
+
+
+def _us(value: int | None) -> str:
+    return "-" if value is None else str(value)
 
 
 def quotas_words(result: Quotas, *, share: bool) -> str:
     head = f"Quotas on {result.board}, {result.firmware}"
     if result.steal >= 0.001:
         head += f"; the machine gave {result.steal:.0%} of the time to others"
+    head = "\n".join([head, *(f"- {sentence}" for sentence in result.how)])
     return words(head, quotas_tables(result), share=share)
