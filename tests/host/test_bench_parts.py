@@ -9,7 +9,7 @@ import pytest
 from guesthouse.bench.parts import Missing, Parts, wait_s
 from guesthouse.bench.stage import Part, Stage
 from guesthouse.core import wire
-from guesthouse.core.errors import GuesthouseError
+from guesthouse.core.errors import ExitCode, GuesthouseError
 from guesthouse.link.client import Client
 
 
@@ -25,6 +25,16 @@ def test_a_part_that_fails_is_a_row_and_the_next_one_is_measured() -> None:
     assert parts.row("third", lambda: 3) == [3]
     assert parts.missing == [Missing("first", "it broke")]
     assert told == ["first", "first: it broke", "second", "third"]
+
+
+def test_no_part_is_tried_on_a_board_that_is_gone() -> None:
+    def gone() -> list[int]:
+        raise GuesthouseError("it went away", code=ExitCode.NO_BOARD)
+
+    parts = Parts(lambda text: None)
+    with pytest.raises(GuesthouseError, match="went away"):
+        parts.rows("first", gone)
+    assert parts.missing == [Missing("first", "it went away")]
 
 
 def test_no_part_begins_once_the_time_is_up() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from guesthouse.board.micropython import Progress
-from guesthouse.core.errors import GuesthouseError
+from guesthouse.core.errors import ExitCode, GuesthouseError
 
 _T = TypeVar("_T")
 
@@ -45,7 +45,10 @@ class Parts:
         return [one for found in self.row(part, measure) for one in found]
 
     def row(self, part: str, measure: Callable[[], _T]) -> list[_T]:
-        """The same for a part that comes to one row."""
+        """The same for a part that comes to one row.
+
+        Raises GuesthouseError (NO_BOARD) where the board is gone: the parts after it are as well.
+        """
         if self.left_s() <= 0:
             self.lacks(part, "the time was up")
             return []
@@ -54,6 +57,8 @@ class Parts:
             return [measure()]
         except GuesthouseError as error:
             self.lacks(part, error.message)
+            if error.code == ExitCode.NO_BOARD:
+                raise
             return []
 
     def lacks(self, part: str, why: str) -> None:

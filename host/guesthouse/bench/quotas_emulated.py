@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -70,9 +70,9 @@ def measure(firmware: Firmware, scale: Scale, progress: Progress) -> Quotas:
         run.kinds.put(kind)
 
     with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(run.parts.row, "the board of the control loop", run.control_loop)
+        other = pool.submit(run.whole_board, "the board of the control loop", run.control_loop)
         try:
-            run.parts.row("the board of the mixes", run.mixes)
+            run.whole_board("the board of the mixes", run.mixes)
         except BaseException:
             given_up.set()
             raise
@@ -119,6 +119,13 @@ class _Run:
     shares: list[Share] = field(default_factory=list)
     kills: list[Kill] = field(default_factory=list)
     wakeups: list[Wakeup] = field(default_factory=list)
+
+    def whole_board(self, which: str, measure: Callable[[], None]) -> None:
+        """Where it does not start, or goes away, the row says so for all that it had left to do."""
+        try:
+            measure()
+        except GuesthouseError as error:
+            self.parts.lacks(which, error.message)
 
     def mixes(self) -> None:
         """All mixes, on one board; then kills."""
@@ -178,7 +185,9 @@ class _Run:
 
     def _kill(self, client: Client) -> None:
         """Kinds of kills, as long as there are any that no board has taken."""
-        if not self.parts.row("kills: the warden", partial(kills.set_warden, client)):
+        if self.kinds.empty() or not self.parts.row(
+            "kills: the warden", partial(kills.set_warden, client)
+        ):
             return
         with contextlib.suppress(Empty):
             while True:

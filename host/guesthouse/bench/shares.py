@@ -14,7 +14,7 @@ from guesthouse.board.micropython import Progress
 from guesthouse.core.errors import GuesthouseError
 from guesthouse.core.model import BoardModel
 from guesthouse.guests.image import Image
-from guesthouse.link.client import Client
+from guesthouse.link.client import Client, NoAgent
 from guesthouse.measure.account import Snapshot
 
 PERIODS = 10  # of a window; its slices are a hundredth of it at most
@@ -252,7 +252,11 @@ def _await_all(client: Client, mix: Mix, left_s: Callable[[], float]) -> int:
 
 def _summary(client: Client, left_s: Callable[[], float]) -> None:
     seconds = wait_s(left_s, _SUMMARY_S * client.patience, "a window was over")
-    client.wait_for_summary(timeout=seconds / client.patience)
+    try:
+        client.wait_for_summary(timeout=seconds / client.patience)
+    except NoAgent:
+        wait_s(left_s, _SUMMARY_S, "a window was over")
+        raise
 
 
 def _by_name(model: BoardModel, mix: Mix) -> dict[str, int]:
