@@ -150,6 +150,7 @@ class Instance:
         limit = spec["mem_max"]
         high = spec["mem_high"]
         most = meter.NO_BLOCKS_MAX if limit is None else limit // block
+        self.meter[meter.LIMIT] = most
         self.warned = held is not None
         if held is not None:
             most = min(most, held + max(1, (min(most, 2 * held) - held) // 2))

@@ -98,6 +98,7 @@ class Kernel:
         # Collections are planned while blocks are left for the longest slice.
         self.reserve_blocks = port.HEAP_RESERVE // table.block
         self.high_blocks = table.total - 2 * self.reserve_blocks
+        table.keep_back(self.reserve_blocks, port.HEAP_SLACK // table.block)
         self.tidied = 0  # blocks in use after the last collection in time that nobody needed
         self.billing.shared[meter.HIGH] = self.high_blocks
 
@@ -241,7 +242,6 @@ class Kernel:
         instance: Instance = None
         self.armed = True
         table.sync(AGENT)
-        table.cap(self.reserve_blocks)
         while True:
             node = next_reserved()
             if node is None:
@@ -278,6 +278,7 @@ class Kernel:
                 billing.work()
                 wall = shared[_NOW]  # type: ignore[assignment]
                 cpu = billing.cpu
+            table.cap(words)
             resume(port, task.coro, thrown, limit_us, wall, cpu, tag)
             table.sync(owner)
             if not one_clock:
@@ -324,7 +325,7 @@ class Kernel:
         wall = billing.wall()
         self.armed = True
         table.sync(AGENT)
-        table.cap(self.reserve_blocks)
+        table.cap(instance.meter)
         self.result = guard(
             self.port,
             task.coro,
@@ -416,7 +417,6 @@ class Kernel:
             modules.leave(last)
         modules.enter(instance)
         table.sync(AGENT)
-        table.cap(self.reserve_blocks)
 
     # Takes away what is a guest's: nothing of the agent runs with its modules or in its loop.
     def leave(self):
@@ -505,10 +505,12 @@ class Kernel:
             instance = self.billing.divide(used, made, self.instances, instance)
         else:
             instance.bill(used)
-        instance.collections += 1
-        self.schedule.blackout(wire.BLACKOUT_COLLECT, used, instance.id)
-        self.summary.collected(instance, used, before - self.table.counts[0])
-        self.settle_high()
+        memory.collected(self, instance, used, before - self.table.counts[0])
+
+    # Called by the port in the midst of a slice: memory.look_into().
+    @micropython.native
+    def look_into(self):
+        return memory.look_into(self)
 
     # When the heap is collected next.
     def settle_high(self):

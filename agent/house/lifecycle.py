@@ -229,12 +229,13 @@ class Lifecycle:
             self.end(instance, wire.STATE_EXITED if good else wire.STATE_FAILED, wire.REASON_EXIT)
         elif isinstance(error, MemoryError):
             error = None
-            self.end(
-                instance,
-                wire.STATE_FAILED,
-                wire.REASON_HEAP_FULL,
-                table.counts[instance.owner] * table.block,
-            )
+            held = table.counts[instance.owner] * table.block
+            limit = instance.mem_max
+            if limit is not None and held > limit:
+                instance.kills += 1
+                self.end(instance, wire.STATE_KILLED, wire.REASON_OOM, held, limit)
+            else:
+                self.end(instance, wire.STATE_FAILED, wire.REASON_HEAP_FULL, held)
         else:
             error = None
             self.end(instance, wire.STATE_FAILED, wire.REASON_EXCEPTION)

@@ -4,9 +4,13 @@
 #   memory.max   its end
 #   memory.min   kept free for it whatever others do: guests above their own make room
 #
-# Whoever is looked at here has just run, and its count is exact.
+# Whoever is looked at here has just run, or runs, and its count is exact.
+
+import micropython
 
 from . import meter, modules, wire
+from .clock import TICKS_MASK
+from .wire import AGENT
 
 
 # Blocks that must be free for those who have a memory.min and do not use it.
@@ -28,6 +32,57 @@ def high_mark(kernel):
     mark = min(kernel.high_blocks - kept, live + (total - kept - live) // 2)
     # Where nobody is left to make room, what there is has to do.
     return mark if mark > live else live + (total - live) // 4
+
+
+# The heap was collected for `us`, which freed `blocks`: garbage of `instance` made that due.
+def collected(kernel, instance, us, blocks):
+    instance.collections += 1
+    kernel.schedule.blackout(wire.BLACKOUT_COLLECT, us, instance.id)
+    kernel.summary.collected(instance, us, blocks)
+    kernel.settle_high()
+
+
+# In the midst of a slice, between two of the guest's jumps. The cap stops it at its limit and the
+# slack; garbage is collected at half of that, or where the heap wants it. Returns whether the guest
+# has to end. Raises nothing: without an answer nobody guards the rest of the slice.
+#
+# Machine code, because up to the sync what is allocated is the guest's.
+@micropython.native
+def look_into(kernel):
+    table = kernel.table
+    instance = kernel.current[0]
+    if instance is None or instance.busy or instance.condemned or not table.capped():
+        return False
+    words = instance.meter
+    held = table.sync(instance.owner)
+    most = words[meter.LIMIT] + kernel.port.HEAP_SLACK // table.block // 2
+    if held <= most and table.counts[0] <= kernel.billing.shared[meter.HIGH]:
+        return False
+    table.uncap()
+    try:
+        ends = _collect_within(kernel, instance)
+    except Exception:  # no room, in the heap or on the stack: behind the slice it is due again
+        ends = False
+    table.sync(AGENT)
+    table.cap(words)
+    return ends
+
+
+# The time is the guest's, as is that of its slice.
+def _collect_within(kernel, instance):
+    table = kernel.table
+    used = table.counts[0]
+    begin = kernel.port.ticks_us()
+    table.collect(instance.owner)
+    us = kernel.port.ticks_us() - begin & TICKS_MASK
+    collected(kernel, instance, us, used - table.counts[0])
+    limit = instance.mem_max
+    held = table.counts[instance.owner] * table.block
+    if limit is None or held <= limit:
+        return False
+    instance.condemned = wire.REASON_OOM
+    instance.verdict = (held, limit)
+    return True
 
 
 # After a slice of `instance` that met one of its limits, or the heap's. Returns whether it goes on.
