@@ -165,6 +165,142 @@ async def main():
     board.close()
 
 
+# --- inside a slice ---
+
+# All in one slice.
+TAKES = """\
+import asyncio
+async def main():
+    kept = []
+    await asyncio.sleep_ms(0)
+    while True:
+        kept.append(
+            bytearray(%d)
+        )
+        %s
+"""
+FOREVER = 2000000  # us, for a slice that ends otherwise
+
+
+# Its MemoryError tells the line, and it was its own limit that it met.
+def test_a_slice_that_takes_without_end_is_stopped_at_the_limit_and_the_slack():
+    board = Board()
+    port = board.port
+    guest = board.guest("g", TAKES % (1000, ""), mem_max=32768, slice_max_us=FOREVER)
+    # A heap without holes: the cap is as exact as the end of what is in use.
+    state, reason, held, limit, _, where, _ = board.end(guest)
+    assert (state, reason, limit) == (wire.STATE_KILLED, wire.REASON_OOM, 32768), (state, reason)
+    assert guest.peak_blocks * 32 <= 32768 + port.HEAP_SLACK + 4096, guest.peak_blocks * 32
+    assert held > 32768
+    assert where == "g/main.py:6 in main" or where == "g/main.py:7 in main", where
+    assert board.kernel.table.check(), board.kernel.table.reason
+    board.close()
+
+
+# Slowly enough that it is looked at: it is ended in mid-slice, near its limit.
+def test_a_slice_that_grows_is_ended_in_its_midst():
+    board = Board()
+    port = board.port
+    source = TAKES % (1000, "sum(range(3000))")
+    guest = board.guest("g", source, mem_max=32768, slice_max_us=FOREVER)
+    state, reason, held, limit, _, where, _ = board.end(guest)
+    assert (state, reason, limit) == (wire.STATE_KILLED, wire.REASON_OOM, 32768), (state, reason)
+    assert 32768 < held <= 32768 + port.HEAP_SLACK
+    assert where.startswith("g/main.py:") and where.endswith("in main"), where
+    assert 6 <= int(where[10:].split(" ")[0]) <= 9, where
+    assert guest.longest_us < FOREVER
+    board.close()
+
+
+# Twenty times the heap in one slice, and it holds nothing.
+def test_garbage_of_a_long_slice_is_collected_in_its_midst():
+    source = """\
+import asyncio
+async def main():
+    await asyncio.sleep_ms(0)
+    for _ in range(40000):
+        bytearray(2000)
+        sum(range(%d))
+"""
+    for limit in (32768, None):
+        board = Board()
+        guest = board.guest("g", source % 200, mem_max=limit, slice_max_us=FOREVER)
+        end = board.end(guest, 20000)
+        assert end[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED), end
+        assert guest.collections >= 20, guest.collections
+        assert board.kernel.table.check(), board.kernel.table.reason
+        board.close()
+
+
+# Its deadline is a limit of its own time, and the collector's is billed to it and not counted.
+def test_a_collection_in_mid_slice_takes_nothing_of_the_slices_time():
+    board = Board()
+    source = """\
+import asyncio
+async def main():
+    await asyncio.sleep_ms(0)
+    for _ in range(6000):
+        bytearray(2000)
+        sum(range(200))
+"""
+    kernel = board.kernel
+    collect = kernel.table.collect
+
+    def slowly(owner=AGENT):
+        collect(owner)
+        begin = board.port.cpu_us()
+        while board.port.cpu_us() - begin < 200000:
+            pass
+
+    kernel.table.collect = slowly
+    guest = board.guest("g", source, mem_max=32768, slice_max_us=150000)
+    end = board.end(guest, 20000)
+    assert end[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED), end
+    assert guest.longest_us > 200000
+    board.close()
+
+
+# Whatever the table was doing: a guest's own gc.collect(), the log, a recursion down to the limit.
+def test_a_look_into_a_slice_disturbs_nothing_that_the_guest_does():
+    source = """\
+import asyncio, gc
+def dive(n):
+    return dive(n + 1) + [n]
+async def main():
+    await asyncio.sleep_ms(0)
+    kept = {}
+    for i in range(300):
+        kept[i % 20] = [bytes([i & 255]) * 500 for _ in range(20)]
+        if i % 10 == 0:
+            gc.collect()
+            print("line", i)
+        try:
+            dive(0)
+        except RuntimeError:
+            pass
+        for key in kept:
+            assert all([set(part) == {part[0]} for part in kept[key]]), key
+"""
+    board = Board()
+    looks = [0]
+    kernel = board.kernel
+    look = kernel.look_into
+
+    def counted():
+        looks[0] += 1
+        return look()
+
+    board.port.watch_memory(counted, kernel.table.layout.clock_word)
+    guest = board.guest("g", source, mem_max=1000000, slice_max_us=FOREVER * 10)
+    end = board.end(guest, 30000)
+    assert end[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED), end
+    assert looks[0] > 10, looks
+    assert kernel.faults == 0 and kernel.table.check(), kernel.table.reason
+    other = board.guest("o", KEEPS % 5)
+    _holds(board, other)
+    board.close()
+
+
 # --- what an end leaves ---
 
 
