@@ -17,7 +17,6 @@ from micropython import const
 
 from . import loop, memory, meter, modules, wire
 from .billing import Billing
-from .clock import TICKS_MASK
 from .instance import Instance
 from .lifecycle import Lifecycle
 from .schedule import Schedule
@@ -28,7 +27,6 @@ _SERVICE_MS = const(10)  # between two looks at the line while guests keep the b
 _SENDING_MS = const(5)  # the same while the line has not taken all that there is
 _TEND_MS = const(20)  # between two looks at what is due by the clock
 _IDLE_MS = const(100)  # the longest sleep
-_CHECK_MS = const(50)  # that nobody needs, to check the frame table in
 _RETRY_MS = const(10)  # until the line is offered again what it did not take
 _CONDEMNED_US = const(500)  # for what a condemned guest does with the exception
 _LAST_VTIME = const(2)  # see meter.py
@@ -156,7 +154,7 @@ class Kernel:
     def sleep(self):
         now = self.next_tend = self.port.ticks_ms()
         self.service(now)
-        self.tidy()
+        memory.tidy(self)
         now = self.port.ticks_ms()  # the service took its time
         ms = self.summary.due_ms()
         if self.telemetry.pending:
@@ -171,24 +169,6 @@ class Kernel:
         self.port.wait(ms)
         self.billing.rest()
         self.next_service = self.next_tend = self.port.ticks_ms()
-
-    # Collects what the agent itself has dropped, in time that nobody needs: while no guest runs, no
-    # slice shows that it is due. Not again before there is more: the rest may all be in use.
-    def tidy(self):
-        if self.schedule.due_ms(self.port.ticks_ms(), _IDLE_MS) >= _CHECK_MS:
-            self.summary.check_heap(True)
-        table = self.table
-        if not table.exact:
-            return
-        table.sync(AGENT)
-        used = table.counts[0]
-        self.tidied = min(self.tidied, used)
-        if used > memory.high_mark(self) and used - self.tidied >= self.reserve_blocks // 2:
-            begin = self.port.ticks_us()
-            table.collect(AGENT)
-            us = self.port.ticks_us() - begin & TICKS_MASK
-            self.schedule.blackout(wire.BLACKOUT_COLLECT, us, AGENT)
-            self.tidied = table.counts[0]
 
     # The owner of what is allocated right now.
     def running_owner(self):
@@ -485,7 +465,7 @@ class Kernel:
         counts = self.table.counts
         if counts[instance.owner] > instance.meter[meter.BLOCKS_MAX]:
             return memory.look(self, instance)
-        if counts[0] > self.billing.shared[meter.HIGH]:
+        if counts[0] > self.billing.shared[meter.HIGH] and not memory.waits(self):
             return memory.look(self, instance)
         return True
 

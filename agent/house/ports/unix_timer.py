@@ -189,18 +189,17 @@ def _on_timer(at):
             _timer_settime(_timer, 0, _slowly, None)
         return
     limit = int(p[_LIMIT])
+    if p[_CLOCK_LO] and int(p[_LOOKING]) + int(p[_DELIVERED]) == 0:
+        c = ptr32(int(p[_CLOCK_LO]) | (int(p[_CLOCK_HI]) << 32))
+        if (int(c[0]) - int(p[_CLOCK_SEEN])) >> _LOOK_BITS != 0 and _may_lock(at):
+            p[_LOOKING] = 1
+            _schedule(_scheduled_look, 0)
     wall = (int(ticks_us()) - int(p[_WALL0])) & 0x3FFFFFFF  # type: ignore[call-overload]
     if wall < limit:
-        if p[_CLOCK_LO] and p[_LOOKING] == 0:
-            c = ptr32(int(p[_CLOCK_LO]) | (int(p[_CLOCK_HI]) << 32))
-            if (int(c[0]) - int(p[_CLOCK_SEEN])) >> _LOOK_BITS != 0 and _may_lock(at):
-                p[_LOOKING] = 1
-                _schedule(_scheduled_look, 0)
         left = limit - wall
         if left > _LOOK_US:
             left = _LOOK_US
         s = ptr32(_rest)
-        s[4] = 0
         s[6] = left * 1000
         _timer_settime(_timer, 0, _rest, None)
         return
@@ -208,7 +207,6 @@ def _on_timer(at):
     t = ptr32(_now_h)
     used = (int(t[0]) * 1000000 + int(t[2]) // 1000 - int(p[_CPU0])) & 0xFFFFFFFF
     if used < limit:
-        wall = (int(ticks_us()) - int(p[_WALL0])) & 0x3FFFFFFF  # type: ignore[call-overload]
         stolen = wall - used
         if p[_FD]:
             n = int(_pread(int(p[_FD]), _stat_h, 64, 0))
@@ -218,10 +216,11 @@ def _on_timer(at):
             left = 0 - over
             if left > limit - used:
                 left = limit - used
+            if left > _LOOK_US:
+                left = _LOOK_US
             if left > _BURST_US:  # else the interval comes back to look again
                 s = ptr32(_rest)
-                s[4] = left // 1000000
-                s[6] = left % 1000000 * 1000
+                s[6] = left * 1000
                 _timer_settime(_timer, 0, _rest, None)
             return
         if over > _LATE_US:

@@ -4,7 +4,7 @@ import builtins
 import gc
 
 from board import Board
-from house import boot, wire
+from house import boot, memory, wire
 from house.eviction import choose
 from house.image import make_folders
 from house.wire import AGENT
@@ -212,22 +212,23 @@ def test_a_slice_that_grows_is_ended_in_its_midst():
     board.close()
 
 
-# Twenty times the heap in one slice, and it holds nothing.
+# Five times the heap in one slice, and it holds nothing. Slowly enough for a machine whose timers
+# come late now and then.
 def test_garbage_of_a_long_slice_is_collected_in_its_midst():
     source = """\
 import asyncio
 async def main():
     await asyncio.sleep_ms(0)
-    for _ in range(40000):
+    for _ in range(10000):
         bytearray(2000)
-        sum(range(%d))
+        sum(range(5000))
 """
     for limit in (32768, None):
         board = Board()
-        guest = board.guest("g", source % 200, mem_max=limit, slice_max_us=FOREVER)
+        guest = board.guest("g", source, mem_max=limit, slice_max_us=FOREVER)
         end = board.end(guest, 20000)
         assert end[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED), end
-        assert guest.collections >= 20, guest.collections
+        assert guest.collections >= 5, guest.collections
         assert board.kernel.table.check(), board.kernel.table.reason
         board.close()
 
@@ -239,9 +240,9 @@ def test_a_collection_in_mid_slice_takes_nothing_of_the_slices_time():
 import asyncio
 async def main():
     await asyncio.sleep_ms(0)
-    for _ in range(6000):
+    for _ in range(2000):
         bytearray(2000)
-        sum(range(200))
+        sum(range(5000))
 """
     kernel = board.kernel
     collect = kernel.table.collect
@@ -249,14 +250,14 @@ async def main():
     def slowly(owner=AGENT):
         collect(owner)
         begin = board.port.cpu_us()
-        while board.port.cpu_us() - begin < 200000:
+        while board.port.cpu_us() - begin < 300000:
             pass
 
     kernel.table.collect = slowly
-    guest = board.guest("g", source, mem_max=32768, slice_max_us=150000)
+    guest = board.guest("g", source, mem_max=32768, slice_max_us=400000)
     end = board.end(guest, 20000)
     assert end[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED), end
-    assert guest.longest_us > 200000
+    assert guest.collections >= 3 and guest.longest_us > 900000
     board.close()
 
 
@@ -298,6 +299,98 @@ async def main():
     assert kernel.faults == 0 and kernel.table.check(), kernel.table.reason
     other = board.guest("o", KEEPS % 5)
     _holds(board, other)
+    board.close()
+
+
+# --- when collections happen ---
+
+# Garbage in bursts, with time in between that nobody needs: no slice of anybody is followed by a
+# collection.
+def test_collections_are_made_in_time_that_nobody_needs():
+    source = """\
+import asyncio
+async def main():
+    for i in range(12):
+        for _ in range(10):
+            for _ in range(100):
+                bytearray(1000)
+            await asyncio.sleep_ms(0)
+        await asyncio.sleep_ms(60)
+"""
+    board = Board()
+    kernel = board.kernel
+    # without planning, a collection is due every second burst
+    kernel.high_blocks = kernel.table.counts[0] + 2200000 // kernel.table.block
+    kernel.table.collect()
+    kernel.summary.live_blocks = kernel.table.counts[0]
+    guest = board.guest("g", source, slice_max_us=FOREVER)
+    look = memory.look
+    after_slices = [0]
+
+    def counted(kernel, instance):
+        after_slices[0] += 1
+        return look(kernel, instance)
+
+    memory.look = counted
+    try:
+        end = board.end(guest, 20000)
+    finally:
+        memory.look = look
+    assert end[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED), end
+    # one for its load, one for its end
+    assert after_slices[0] == 0 and guest.collections >= 6, (after_slices, guest.collections)
+    board.close()
+
+
+# The reserved guest runs every 40 ms, a collection takes 15: none that can wait begins where the
+# next release would come before it is over.
+def test_a_collection_that_can_wait_does_not_begin_before_a_release():
+    promised = """\
+import asyncio
+async def main():
+    while True:
+        await asyncio.sleep_ms(40)
+"""
+    wastes = """\
+import asyncio
+async def main():
+    while True:
+        for _ in range(50):
+            bytearray(1000)
+        sum(range(20000))
+        await asyncio.sleep_ms(0)
+"""
+    board = Board()
+    kernel = board.kernel
+    reserved = board.guest(
+        "r", promised, cpu_min_us=2000, cpu_min_period_us=40000, cpu_period_us=40000
+    )
+    waster = board.guest("w", wastes, slice_max_us=FOREVER)
+    board.run(50)
+    collect = kernel.table.collect
+    left = []
+
+    def slowly(owner=AGENT):
+        waits = kernel.table.counts[0] <= kernel.high_blocks
+        if waits and reserved.queued is kernel.schedule.sleepers:
+            left.append(reserved.node.ph_key - board.port.ticks_ms())
+        elif waits and reserved.queued is kernel.schedule.reserved:
+            left.append(0)
+        collect(owner)
+        begin = board.port.ticks_ms()
+        while board.port.ticks_ms() - begin < 15:
+            pass
+
+    kernel.table.collect = slowly
+    board.run(300)  # the first of these tells how long they are
+    del left[:]
+    board.run(10000, lambda: len(left) >= 20)
+    kernel.table.collect = collect
+    assert len(left) >= 20, left
+    # The machine may stand still between the decision and the first look at the clock here. Without
+    # planning it is one in three.
+    assert len([ms for ms in left if ms < 13]) <= 2, left
+    assert board.kernel.lifecycle.alive(waster) and board.kernel.lifecycle.alive(reserved)
     board.close()
 
 
