@@ -42,6 +42,8 @@ class Instance:
     stopping = None  # when a stop that was asked for becomes a kill, in ms
     verdict = (0, 0)  # the numbers that go with it
     then = wire.REASON_NONE  # what to do after it ended, if not what the policy says
+    buffer = None  # what its manifest reserves, from its first start on
+    kept = 0  # blocks of that
     left = 0  # blocks that its last run left; some of them a pointer may keep for a while
     suspendable = 0  # or the port's mark of a limit at which a slice is suspended
 

@@ -1,5 +1,5 @@
-# The VM's queue of scheduled callbacks: where it says how many it holds, found by what it does, like
-# the lock of vmlock.py. And where the stack begins.
+# The VM's queue of scheduled callbacks: where it says how many it holds, found by what it does,
+# like the lock of vmlock.py. And where the stack begins.
 #
 # This module is needed once, at boot: rp2.py lets go of it.
 

@@ -285,7 +285,7 @@ def _look(_):
     p[_ARMED] = 0
     cpu = int(cpu_us())
     wall = int(ticks_us())  # type: ignore[call-overload]
-    ended = int(_watch())
+    ended = int(_watch())  # type: ignore[misc]
     c = ptr32(int(p[_CLOCK_LO]) | (int(p[_CLOCK_HI]) << 32))
     p[_CLOCK_SEEN] = c[0]
     p[_CPU0] = int(p[_CPU0]) + int(cpu_us()) - cpu

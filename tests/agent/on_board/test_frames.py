@@ -3,11 +3,10 @@
 import gc
 import random
 import sys
+from array import array
 
 import micropython
 import patterns
-from array import array
-
 from house import frames, frames_plain, meter
 from house.collector import GuestCollector
 from house.frames import OWNERS, exact_table, open_table, twin_named
@@ -222,8 +221,10 @@ def test_a_cap_lets_a_guest_take_its_limit_and_the_slack_and_no_more():
             table.uncap()
             table.sync(ONE)
             room = max(limit + slack - held, holes)
-            assert room - 24 <= table.counts[ONE] - held <= room + 4, (room, held, table.counts[ONE])
-            before = keep = None
+            taken = table.counts[ONE] - held
+            assert room - 24 <= taken <= room + 4, (room, taken)
+            del before
+            keep = None
             table.collect()
             table.forget(ONE)
             assert table.check(), table.reason

@@ -528,6 +528,74 @@ async def main():
     board.close()
 
 
+# --- a buffer that the manifest reserves ---
+
+HAS_BUFFER = """\
+import asyncio
+from house import guest
+async def main():
+    held = guest.buffer()
+    print(len(held), held[0])
+    held[0] = 7
+    print("holds")
+    %s
+"""
+
+
+def test_a_reserved_buffer_is_there_at_every_start_and_charged_to_its_guest():
+    board = Board()
+    table = board.kernel.table
+    source = HAS_BUFFER % "await asyncio.sleep(100)"
+    guest = board.guest("g", source, mem_buffer=40000, mem_min=40000, mem_max=60000)
+    _holds(board, guest)
+    assert guest.log.lines(0)[1][-2] == "40000 0"
+    held = board.commands.inspect({"g": "g", "collect": True})
+    assert held["live"] > 40000 and held["code"] < 8000 and held["loop"] < 2000, held
+    # The heap is full of holes, and no run of free blocks is as long as the buffer.
+    board.kernel.lifecycle.stop(guest)
+    board.run(1500, lambda: not board.kernel.lifecycle.alive(guest))
+    kept = []
+    try:
+        while True:
+            kept.append(bytearray(9000))
+            kept.append(bytearray(9000))
+    except MemoryError:
+        pass
+    for index in range(0, len(kept), 2):
+        kept[index] = None
+    table.collect()
+    assert table.largest_free() * table.block < 40000
+    strays = board.commands.inspect({"g": "g", "collect": False})["strays"]
+    assert table.counts[guest.owner] * table.block >= 40000
+    board.kernel.lifecycle.start(guest, wire.REASON_START)
+    guest.log.lines(0)
+    board.run(2000, lambda: guest.log.lines(0)[1][-2:] == ["40000 7", "holds"])
+    assert guest.log.lines(0)[1][-2:] == ["40000 7", "holds"], guest.log.lines(0)[1]
+    kept = None
+    assert strays < 10000, strays
+    board.kernel.lifecycle.remove(guest)
+    table.collect()
+    assert table.counts[guest.owner] == 0 and table.check(), table.reason
+    board.close()
+
+
+def test_who_reserves_no_buffer_has_none():
+    board = Board()
+    guest = board.guest("g", "from house import guest\nasync def main():\n print(guest.buffer())\n")
+    assert board.end(guest)[0] == wire.STATE_EXITED
+    assert guest.log.lines(0)[1] == ["None"]
+    board.close()
+
+
+def test_a_buffer_that_does_not_fit_fails_its_guest_and_says_so():
+    board = Board()
+    guest = board.guest("g", HAS_BUFFER % "pass", mem_buffer=30000000)
+    state, reason, size, *_, cause = board.end(guest)
+    assert (state, reason, size) == (wire.STATE_FAILED, wire.REASON_HEAP_FULL, 30000000)
+    assert cause.startswith("its buffer: MemoryError"), cause
+    board.close()
+
+
 # --- the agent's own check, and estimates ---
 
 
