@@ -121,8 +121,8 @@ class Table(FrameTable):
         capped = length - (self._reserve >> 2)
         most = words[LIMIT]
         if most != NO_BLOCKS_MAX:
-            # Holes below the highest block in use are room as well.
-            room = most + self._slack - self.counts[words[OWNER]] + self.counts[0] - 4 * used
+            # Holes below the highest block in use come on top: a large block may not fit there.
+            room = most + self._slack - self.counts[words[OWNER]]
             capped = min(capped, used + (max(room, 0) >> 2))
         self._set_length(min(max(capped, used), length))
 

@@ -218,9 +218,8 @@ class Table(FrameTable):
         most = int(m[_LIMIT])
         if most != _NO_LIMIT:
             counts = ptr32(int(context[_COUNTS]) | (int(context[_COUNTS + 1]) << 32))
-            # Holes below the highest block in use are room as well.
+            # Holes below the highest block in use come on top: a large block may not fit there.
             room = most + int(context[_SLACK]) - int(counts[int(m[_OWNER])])
-            room += int(counts[0]) - 4 * used
             if room < 0:
                 room = 0
             room = used + (room >> 2)

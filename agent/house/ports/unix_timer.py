@@ -189,16 +189,20 @@ def _on_timer(at):
             _timer_settime(_timer, 0, _slowly, None)
         return
     limit = int(p[_LIMIT])
+    pause = _LOOK_US
     if p[_CLOCK_LO] and int(p[_LOOKING]) + int(p[_DELIVERED]) == 0:
         c = ptr32(int(p[_CLOCK_LO]) | (int(p[_CLOCK_HI]) << 32))
-        if (int(c[0]) - int(p[_CLOCK_SEEN])) >> _LOOK_BITS != 0 and _may_lock(at):
-            p[_LOOKING] = 1
-            _schedule(_scheduled_look, 0)
+        if (int(c[0]) - int(p[_CLOCK_SEEN])) >> _LOOK_BITS != 0:
+            if _may_lock(at):
+                p[_LOOKING] = 1
+                _schedule(_scheduled_look, 0)
+            else:
+                pause = _BURST_US
     wall = (int(ticks_us()) - int(p[_WALL0])) & 0x3FFFFFFF  # type: ignore[call-overload]
     if wall < limit:
         left = limit - wall
-        if left > _LOOK_US:
-            left = _LOOK_US
+        if left > pause:
+            left = pause
         s = ptr32(_rest)
         s[6] = left * 1000
         _timer_settime(_timer, 0, _rest, None)
@@ -216,8 +220,8 @@ def _on_timer(at):
             left = 0 - over
             if left > limit - used:
                 left = limit - used
-            if left > _LOOK_US:
-                left = _LOOK_US
+            if left > pause:
+                left = pause
             if left > _BURST_US:  # else the interval comes back to look again
                 s = ptr32(_rest)
                 s[6] = left * 1000
