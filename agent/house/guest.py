@@ -29,8 +29,8 @@ def nowhere(name: str, value: int) -> None:
 publish = nowhere
 
 
-# The buffer that the manifest reserves as memory.buffer, None where there is none. What the last run
-# left in it is still there.
+# The buffer that the manifest reserves as memory.buffer, None where there is none. What the last
+# run left in it is still there.
 def buffer() -> "memoryview | None":
     return None
 

@@ -179,7 +179,7 @@ async def main():
         )
         %s
 """
-FOREVER = 2000000  # us, for a slice that ends otherwise
+FOREVER = 1000000  # us, for a slice that ends otherwise
 
 
 # Its MemoryError tells the line, and it was its own limit that it met.
@@ -273,7 +273,7 @@ def dive(n):
 async def main():
     await asyncio.sleep_ms(0)
     kept = {}
-    for i in range(300):
+    for i in range(60):
         kept[i % 20] = [bytes([i & 255]) * 500 for _ in range(20)]
         if i % 10 == 0:
             gc.collect()
@@ -295,7 +295,7 @@ async def main():
         return look()
 
     board.port.watch_memory(counted, kernel.table.layout.clock_word)
-    guest = board.guest("g", source, mem_max=1000000, slice_max_us=FOREVER * 10)
+    guest = board.guest("g", source, mem_max=1000000, slice_max_us=FOREVER)
     end = board.end(guest, 30000)
     assert end[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED), end
     assert looks[0] > 10, looks
