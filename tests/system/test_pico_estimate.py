@@ -18,7 +18,7 @@ from guesthouse.core.errors import ExitCode
 from guesthouse.guests.image import load_image
 from guesthouse.install.filesystem import flash_image
 from guesthouse.install.guests import files_of
-from guesthouse.install.package import build_package
+from guesthouse.install.package import BoardFile, build_package
 from guesthouse.install.target import target_of_family
 from guesthouse.link import ports
 from guesthouse.link.client import Client
@@ -49,7 +49,7 @@ def state(firmware: Firmware, tmp_path_factory: pytest.TempPathFactory) -> Itera
     target = target_of_family(firmware.family)
     assert target is not None
     files = [*build_package(target).everything(), *files_of([load_image(folder / "holds")])]
-    files.append(("/estimate.on", b""))
+    files.append(BoardFile("estimate.on", b""))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(folder / "state"))
         patch.setenv("GUESTHOUSE_PORT", "pico-sim")
@@ -80,7 +80,11 @@ def test_estimates_are_called_so_everywhere(
     assert [guest["mem_exact"] for guest in ask("top")["guests"]] == [False]
     assert ask("inspect", "holds", "--collect")["exact"] is False
     assert ask("doctor")["mechanisms"]["frame-table"] == {"ok": False, "reason": "forced"}
-    for words in (["ps"], ["top", "--once"], ["inspect", "holds"]):
+    file = str(state / "estimated.ghr")
+    ask("record", file, "--seconds", "2")
+    (boot,) = ask("analyze", file)["boots"]
+    assert [guest["memory"]["exact"] for guest in boot["guests"]] == [False]
+    for words in (["ps"], ["top", "--once"], ["inspect", "holds"], ["analyze", file]):
         capsys.readouterr()
         assert main(words) == 0
         assert "~" in capsys.readouterr().out, words
