@@ -186,12 +186,9 @@ def start():
     state = uctypes.addressof(STATE)
     _handler = rp2_alarm.make(state, _TIMER, _ALARM, _ACKNOWLEDGE, _WATCHDOG)
     _look_stub = rp2_alarm.make_look(state)
+    STATE[QUEUE] = rp2_alarm.find_queue()
     modules.drop(rp2_alarm)
-    from . import rp2_queue
-
-    STATE[QUEUE] = rp2_queue.find(state)
-    STATE[_LOWEST] = rp2_queue.stack_top() - _STACK + _LOOK_STACK
-    modules.drop(rp2_queue)
+    STATE[_LOWEST] = mem32[vectors] - _STACK + _LOOK_STACK  # the first of them is the stack's top
     renew()
     # A function in machine code is an object of type, number of arguments, code.
     code = mem32[id(_handler) + 8] & 0xFFFFFFFF
@@ -347,7 +344,7 @@ def too_deep():
 def watch_memory(watch, address):
     global _watch
     if not STATE[QUEUE]:
-        return "the VM's scheduler was not found"
+        return "the VM's queue was not found"
     _watch = watch
     STATE[_LOOK] = id(_look_stub)
     STATE[_SCHEDULE] = mem32[id(micropython.schedule) + 4]
