@@ -45,6 +45,7 @@ class Instance:
     buffer = None  # what its manifest reserves, from its first start on
     kept = 0  # blocks of that
     left = 0  # blocks that its last run left; some of them a pointer may keep for a while
+    collected = -1  # slices before the last one with a collection in its midst
     suspendable = 0  # or the port's mark of a limit at which a slice is suspended
 
     def __init__(self, ident, owner, image, index, port, block):

@@ -124,7 +124,10 @@ def look_into(kernel):
     ends = False
     table.uncap()
     try:
-        if held > most or not waits(kernel):
+        # Once in a slice it holds up even those with a reservation, who are due, as behind a slice.
+        first = instance.collected != words[meter.SLICES]
+        if (held > most and first) or not waits(kernel):
+            instance.collected = words[meter.SLICES]
             ends = _collect_within(kernel, instance)
     except Exception:  # no room, in the heap or on the stack: behind the slice it is due again
         pass

@@ -397,6 +397,53 @@ async def main():
     board.close()
 
 
+# A slice with much garbage holds up a reserved guest that is due for one collection, not for many.
+def test_in_a_slice_one_collection_at_most_goes_before_a_reserved_guest():
+    promised = """\
+import asyncio
+async def main():
+    while True:
+        await asyncio.sleep_ms(5)
+"""
+    wastes = """\
+import asyncio
+async def main():
+    await asyncio.sleep_ms(50)
+    for _ in range(60):
+        for _ in range(100):
+            bytearray(1000)
+            sum(range(500))
+        await asyncio.sleep_ms(0)
+"""
+    for share in (2000, None):
+        board = Board()
+        kernel = board.kernel
+        board.guest(
+            "r", promised, cpu_min_us=share, cpu_min_period_us=share and 5000, cpu_period_us=5000
+        )
+        waster = board.guest("w", wastes, mem_max=8192, slice_max_us=FOREVER)
+        collect = kernel.table.collect
+        slices = []
+
+        def noted(owner=AGENT, collect=collect, waster=waster, slices=slices):
+            collect(owner)
+            if owner == waster.owner:
+                slices.append(waster.slices)
+            begin = board.port.ticks_ms()
+            while board.port.ticks_ms() - begin < 6:
+                pass
+
+        kernel.summary.longest_us = 6000
+        kernel.port.HEAP_SLACK = 40000
+        kernel.table.keep_back(kernel.reserve_blocks, 300000 // kernel.table.block)
+        kernel.table.collect = noted
+        end = board.end(waster, 20000)
+        assert end[:2] == (wire.STATE_EXITED, wire.REASON_RETURNED), end
+        most = max([slices.count(number) for number in slices])
+        assert (most == 1) if share else (most > 1), (share, slices)
+        board.close()
+
+
 # --- what an end leaves ---
 
 
