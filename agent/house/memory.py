@@ -86,7 +86,7 @@ def tidy(kernel):
         if by is None or table.allocated[instance.owner] > table.allocated[by.owner]:
             by = instance
     if by is not None and table.allocated[by.owner] > table.allocated[AGENT]:
-        kernel.collect(by)
+        kernel.collect(by, True)
     else:
         begin = kernel.port.ticks_us()
         table.collect(AGENT)
@@ -119,7 +119,10 @@ def look_into(kernel):
     words = instance.meter
     held = table.sync(instance.owner)
     most = words[meter.LIMIT] + kernel.port.HEAP_SLACK // table.block // 2
-    if held <= most and table.counts[0] <= kernel.billing.shared[meter.HIGH]:
+    # Behind the slice the collection that the heap wants is paid by all who made garbage. Within it
+    # the guest pays: only where the slice itself has filled much of what is kept for slices.
+    high = (kernel.billing.shared[meter.HIGH] + table.total) // 2
+    if held <= most and table.counts[0] <= high:
         return False
     ends = False
     table.uncap()
