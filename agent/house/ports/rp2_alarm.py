@@ -271,6 +271,7 @@ def make(state, timer, number, acknowledge, watchdog):
 
 
 _REACH = const(1600)  # bytes behind sys.modules that are searched
+_PLACES = const(8)  # of the queue
 
 _seen = []  # type: list[bytes]
 
@@ -289,6 +290,18 @@ def _look(_):
 # The address of the byte that counts what is in the VM's queue of callbacks, found by what it does;
 # 0 where it is not found.
 def find_queue():
+    try:
+        return _find_queue()
+    finally:
+        _seen.clear()
+        # The queue keeps what it held last in each of its places, and that would keep this module.
+        for _ in range(_PLACES):
+            micropython.schedule(id, 0)  # type: ignore[arg-type]
+            for _ in range(10):
+                pass  # it runs
+
+
+def _find_queue():
     places = list(range(_REACH))
     for _ in range(2):  # once it may be chance
         _seen.clear()
