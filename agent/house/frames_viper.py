@@ -28,9 +28,9 @@ _STRIDE = const(17)  # 32-bit words in a machine word
 _LOW = const(18)  # lowest byte that could have a free block, at the last sync
 _END = const(19)  # one past the last byte in use, at the last sync, in steps of 8
 _TICKS = const(20)  # allocation clock at the last sync
-_RESERVE = const(21)  # the agent's, in table bytes
-_SLACK = const(22)  # what a slice may take beyond its guest's limit, in blocks
-_CONTEXT_SIZE = const(23)
+_RESERVE = const(24)  # the agent's, in table bytes
+_SLACK = const(25)  # what a slice may take beyond its guest's limit, in blocks
+_CONTEXT_SIZE = const(26)
 
 # Words of a meter, and what stands for no limit; see meter.py.
 _OWNER = const(14)
