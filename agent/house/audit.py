@@ -160,11 +160,17 @@ class AuditTable:
         return blocks
 
     # No view of the heap: nothing to keep back, no runs and no owners to see.
-    def cap(self, blocks):
+    def keep_back(self, reserve, slack):
+        pass
+
+    def cap(self, words):
         pass
 
     def uncap(self):
         pass
+
+    def capped(self):
+        return False
 
     def largest_free(self):
         return 0

@@ -88,6 +88,10 @@ def _put_together(port, table, tests, root, name):
     hooks = Hooks(current, telemetry, root)
     kernel = Kernel(port, telemetry.clock, table, telemetry, hooks, current)
     kernel.capacity = kernel.strays - FIRST_GUEST
+    if table.exact:
+        reason = port.watch_memory(kernel.look_into, table.layout.clock_word)
+        if reason:
+            tests.append(("slice-memory", reason))
     identity = [
         (wire.TEXT_BOARD, name),
         (wire.TEXT_FIRMWARE, version),

@@ -63,8 +63,12 @@ class Layout:
 #   allocated[owner]  blocks handed out while owner ran, since the last collection
 #   sync(owner)     charges what appeared since the last sync; returns owner's count.
 #                   Allocates nothing.
-#   cap(blocks)     keeps the highest `blocks` of the heap for the agent, as far as they
-#                   are free, until uncap(). Both allocate nothing.
+#   keep_back(reserve, slack)  how many blocks the next two are about
+#   cap(words)      keeps the highest `reserve` blocks of the heap, as far as they are free,
+#                   from the guest whose meter this is, until uncap(); and lets it take no more
+#                   than `slack` beyond its limit, as far as there are no holes. Both allocate
+#                   nothing.
+#   capped()        whether that is so now
 #   forget(owner, heir)  hands what is left of an ended guest to another; returns the blocks
 #   largest_free()  blocks in the longest run of free ones
 #   owner_of(thing) who is charged for the object

@@ -6,6 +6,7 @@ from array import array
 from micropython import const
 
 from .frames import FrameTable, OWNERS_PAD
+from .meter import LIMIT, NO_BLOCKS_MAX, OWNER
 from .wire import AGENT
 
 _LONGEST_TABLE = const(0x1000000)
@@ -43,6 +44,8 @@ def scan(port, low, high, probe, unit):
 class Table(FrameTable):
     # The walk is a generator that is only ever resumed: a frame as large as its own would be
     # allocated at every call, and be seen by the very walk that runs in it.
+    _reserve = _slack = 0
+
     def _setup(self):
         self._walker = self._walk()
         next(self._walker)
@@ -106,12 +109,25 @@ class Table(FrameTable):
                         owners[place] = pairs & 15 | who << 4 if number & 1 else pairs & 240 | who
                         previous = who
 
+    def keep_back(self, reserve, slack):
+        self._reserve = reserve
+        self._slack = slack
+
     # The new length never cuts off a block in use: a collection that runs while the cap is
     # on must see them all.
-    def cap(self, blocks):
+    def cap(self, words):
         length = self.layout.length
-        capped = max(length - (blocks >> 2), (_low_word(self._high) >> 2) + 1)
-        self._set_length(min(capped, length))
+        used = (_low_word(self._high) >> 2) + 1
+        capped = length - (self._reserve >> 2)
+        most = words[LIMIT]
+        if most != NO_BLOCKS_MAX:
+            # Holes below the highest block in use come on top: a large block may not fit there.
+            room = most + self._slack - self.counts[words[OWNER]]
+            capped = min(capped, used + (max(room, 0) >> 2))
+        self._set_length(min(max(capped, used), length))
+
+    def capped(self):
+        return _low_word(self._length) != self.layout.length
 
     def uncap(self):
         self._set_length(self.layout.length)

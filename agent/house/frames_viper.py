@@ -31,7 +31,14 @@ _TICKS = const(20)  # allocation clock at the last sync
 _SKIPS = const(21)  # 1 where the port has a skip()
 _AT = const(22)  # for that: where it begins, and where it may end
 _STOP = const(23)
-_CONTEXT_SIZE = const(24)
+_RESERVE = const(24)  # the agent's, in table bytes
+_SLACK = const(25)  # what a slice may take beyond its guest's limit, in blocks
+_CONTEXT_SIZE = const(26)
+
+# Words of a meter, and what stands for no limit; see meter.py.
+_OWNER = const(14)
+_LIMIT = const(35)
+_NO_LIMIT = const(0x3FFFFFFF)
 
 # Long stretches without change are skipped: by the port's skip() if it has one, else, where memcmp
 # compares many bytes at once, by that, in pieces of the table. A comparison of two objects costs as
@@ -213,21 +220,41 @@ class Table(FrameTable):
                     offset += 1
         return int(counts[owner])
 
+    def keep_back(self, reserve, slack):
+        self._context[_RESERVE] = reserve >> 2
+        self._context[_SLACK] = slack
+
     # The new length never cuts off a block in use: a collection that runs while the cap is
     # on must see them all.
     @micropython.viper
-    def cap(self, blocks: int):
+    def cap(self, words):
         context = ptr32(self._context)
         bounds = ptr32(int(context[_BOUNDS]) | (int(context[_BOUNDS + 1]) << 32))
         word = ptr32(int(context[_LENGTH_WORD]) | (int(context[_LENGTH_WORD + 1]) << 32))
-        length = int(context[_LENGTH])
         used = (int(bounds[int(context[_STRIDE])]) >> 2) + 1
-        capped = length - (blocks >> 2)
+        capped = int(context[_LENGTH]) - int(context[_RESERVE])
+        m = ptr32(words)
+        most = int(m[_LIMIT])
+        if most != _NO_LIMIT:
+            counts = ptr32(int(context[_COUNTS]) | (int(context[_COUNTS + 1]) << 32))
+            # Holes below the highest block in use come on top: a large block may not fit there.
+            room = most + int(context[_SLACK]) - int(counts[int(m[_OWNER])])
+            if room < 0:
+                room = 0
+            room = used + (room >> 2)
+            if room < capped:
+                capped = room
         if capped < used:
             capped = used
-        if capped > length:
-            capped = length
+            if used > int(context[_LENGTH]):
+                capped = int(context[_LENGTH])
         word[0] = capped
+
+    @micropython.viper
+    def capped(self) -> bool:
+        context = ptr32(self._context)
+        word = ptr32(int(context[_LENGTH_WORD]) | (int(context[_LENGTH_WORD + 1]) << 32))
+        return int(word[0]) != int(context[_LENGTH])
 
     @micropython.viper
     def uncap(self):

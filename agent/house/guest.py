@@ -6,6 +6,7 @@
 #   from house import guest
 #   guest.publish("temperature", 23)         # a figure in the telemetry
 #   async for tick in guest.every(10): ...   # a periodic loop that counts what it misses
+#   frame = guest.buffer()                   # the bytes that its manifest reserves
 #
 # Outside of the house, under plain asyncio, publish() does nothing and every() works.
 
@@ -26,6 +27,12 @@ def nowhere(name: str, value: int) -> None:
 
 # publish(name, value): a name of at most 12 bytes and an integer of 64 bits.
 publish = nowhere
+
+
+# The buffer that the manifest reserves as memory.buffer, None where there is none. What the last
+# run left in it is still there.
+def buffer() -> "memoryview | None":
+    return None
 
 
 # A loop with a release every period_ms. The body between two iterations is the job of a

@@ -129,6 +129,8 @@ class Store:
             raise BadImage("%s/guest.json: %s: deploy it again" % (name, wrong))
         kept = {k: spec[k] for k in _KEYS}
         kept["version"] = spec.get("version", "")
+        if spec.get("mem_buffer"):
+            kept["mem_buffer"] = spec["mem_buffer"]  # few have one
         return Image(ident, name, path, digest, kept)
 
     # Makes the folder the current version of the image.

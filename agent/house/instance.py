@@ -42,7 +42,10 @@ class Instance:
     stopping = None  # when a stop that was asked for becomes a kill, in ms
     verdict = (0, 0)  # the numbers that go with it
     then = wire.REASON_NONE  # what to do after it ended, if not what the policy says
+    buffer = None  # what its manifest reserves, from its first start on
+    kept = 0  # blocks of that
     left = 0  # blocks that its last run left; some of them a pointer may keep for a while
+    collected = -1  # slices before the last one with a collection in its midst
     suspendable = 0  # or the port's mark of a limit at which a slice is suspended
 
     def __init__(self, ident, owner, image, index, port, block):
@@ -150,6 +153,7 @@ class Instance:
         limit = spec["mem_max"]
         high = spec["mem_high"]
         most = meter.NO_BLOCKS_MAX if limit is None else limit // block
+        self.meter[meter.LIMIT] = most
         self.warned = held is not None
         if held is not None:
             most = min(most, held + max(1, (min(most, 2 * held) - held) // 2))

@@ -17,7 +17,6 @@ from micropython import const
 
 from . import loop, memory, meter, modules, wire
 from .billing import Billing
-from .clock import TICKS_MASK
 from .instance import Instance
 from .lifecycle import Lifecycle
 from .schedule import Schedule
@@ -29,7 +28,6 @@ _TRACE_MS = const(10)  # the same while every slice makes a record
 _SENDING_MS = const(5)  # the same while the line has not taken all that there is
 _TEND_MS = const(20)  # between two looks at what is due by the clock
 _IDLE_MS = const(100)  # the longest sleep
-_CHECK_MS = const(50)  # that nobody needs, to check the frame table in
 _RETRY_MS = const(10)  # until the line is offered again what it did not take
 _CONDEMNED_US = const(500)  # for what a condemned guest does with the exception
 _LAST_VTIME = const(2)  # see meter.py
@@ -99,6 +97,7 @@ class Kernel:
         # Collections are planned while blocks are left for the longest slice.
         self.reserve_blocks = port.HEAP_RESERVE // table.block
         self.high_blocks = table.total - 2 * self.reserve_blocks
+        table.keep_back(self.reserve_blocks, port.HEAP_SLACK // table.block)
         self.tidied = 0  # blocks in use after the last collection in time that nobody needed
         self.billing.shared[meter.HIGH] = self.high_blocks
 
@@ -156,7 +155,7 @@ class Kernel:
     def sleep(self):
         now = self.next_tend = self.port.ticks_ms()
         self.service(now)
-        self.tidy()
+        memory.tidy(self)
         now = self.port.ticks_ms()  # the service took its time
         ms = self.summary.due_ms()
         if self.telemetry.pending:
@@ -171,24 +170,6 @@ class Kernel:
         self.port.wait(ms)
         self.billing.rest()
         self.next_service = self.next_tend = self.port.ticks_ms()
-
-    # Collects what the agent itself has dropped, in time that nobody needs: while no guest runs, no
-    # slice shows that it is due. Not again before there is more: the rest may all be in use.
-    def tidy(self):
-        if self.schedule.due_ms(self.port.ticks_ms(), _IDLE_MS) >= _CHECK_MS:
-            self.summary.check_heap(True)
-        table = self.table
-        if not table.exact:
-            return
-        table.sync(AGENT)
-        used = table.counts[0]
-        self.tidied = min(self.tidied, used)
-        if used > memory.high_mark(self) and used - self.tidied >= self.reserve_blocks // 2:
-            begin = self.port.ticks_us()
-            table.collect(AGENT)
-            us = self.port.ticks_us() - begin & TICKS_MASK
-            self.schedule.blackout(wire.BLACKOUT_COLLECT, us, AGENT)
-            self.tidied = table.counts[0]
 
     # The owner of what is allocated right now.
     def running_owner(self):
@@ -235,6 +216,7 @@ class Kernel:
         current = self.current
         table = self.table
         sync = type(table).sync
+        cap = type(table).cap
         counts = table.counts
         billing = self.billing
         shared = billing.shared
@@ -258,7 +240,6 @@ class Kernel:
         last = None
         self.armed = True
         sync(table, AGENT)
-        table.cap(self.reserve_blocks)
         while True:
             kit: tuple = node.state  # type: ignore[assignment]
             if kit is None:
@@ -287,6 +268,7 @@ class Kernel:
                 billing.work()
                 wall = shared[_NOW]  # type: ignore[assignment]
                 cpu = billing.cpu
+            cap(table, words)
             error = None
             try:
                 arm(limit_us, wall, cpu, tag)
@@ -344,7 +326,7 @@ class Kernel:
         wall = billing.wall()
         self.armed = True
         table.sync(AGENT)
-        table.cap(self.reserve_blocks)
+        table.cap(instance.meter)
         self.result = guard(
             self.port,
             task.coro,
@@ -438,7 +420,6 @@ class Kernel:
             modules.leave(last)
         modules.enter(instance)
         table.sync(AGENT)
-        table.cap(self.reserve_blocks)
 
     # Takes away what is a guest's: nothing of the agent runs with its modules or in its loop.
     def leave(self):
@@ -507,7 +488,7 @@ class Kernel:
         counts = self.table.counts
         if counts[instance.owner] > instance.meter[meter.BLOCKS_MAX]:
             return memory.look(self, instance)
-        if counts[0] > self.billing.shared[meter.HIGH]:
+        if counts[0] > self.billing.shared[meter.HIGH] and not memory.waits(self):
             return memory.look(self, instance)
         return True
 
@@ -527,10 +508,12 @@ class Kernel:
             instance = self.billing.divide(used, made, self.instances, instance)
         else:
             instance.bill(used)
-        instance.collections += 1
-        self.schedule.blackout(wire.BLACKOUT_COLLECT, used, instance.id)
-        self.summary.collected(instance, used, before - self.table.counts[0])
-        self.settle_high()
+        memory.collected(self, instance, used, before - self.table.counts[0])
+
+    # Called by the port in the midst of a slice: memory.look_into().
+    @micropython.native
+    def look_into(self):
+        return memory.look_into(self)
 
     # When the heap is collected next.
     def settle_high(self):

@@ -118,11 +118,13 @@ class Lifecycle:
                 table.total // _STRAYS_PART * table.block,
             )
             return
+        if "mem_buffer" in instance.spec and not self.has_buffer(instance):
+            return
         # Its loop is its own, like all that it holds; what the agent notes of it is not.
         table.sync(AGENT)
         loop.create(instance)
         table.sync(instance.owner)
-        words[meter.LOOP] = counts[instance.owner]
+        words[meter.LOOP] = counts[instance.owner] - instance.kept
         words[meter.CODE] = 0
         instance.watch_memory(None)
         instance.be_careful()
@@ -134,6 +136,26 @@ class Lifecycle:
         instance.meter[meter.VTIME] = kernel.billing.shared[meter.LAST_VTIME]
         kernel.settle_high()  # it may have been promised memory
         kernel.schedule.put(instance)
+
+    # Whether there is what the guest's manifest reserves.
+    def has_buffer(self, instance):
+        from . import buffers
+
+        try:
+            buffers.prepare(self.kernel, instance)
+            return True
+        except MemoryError as error:
+            instance.failures += 1
+            self.move(
+                instance,
+                wire.STATE_FAILED,
+                wire.REASON_HEAP_FULL,
+                instance.spec["mem_buffer"],
+                cause="its buffer: %s" % what(error),
+            )
+            return False
+        finally:
+            modules.drop(buffers)
 
     # A guest asks to be suspended where it overruns: what that takes is loaded now.
     def prepare_suspension(self):
@@ -202,7 +224,9 @@ class Lifecycle:
             # What the compiler has dropped would count as code.
             kernel.collect(instance)
             words = instance.meter
-            words[meter.CODE] = kernel.table.counts[instance.owner] - words[meter.LOOP]
+            words[meter.CODE] = (
+                kernel.table.counts[instance.owner] - words[meter.LOOP] - instance.kept
+            )
             if main is not None:
                 kernel.table.sync(AGENT)
                 instance.main = loop.new_task(main)
@@ -229,12 +253,13 @@ class Lifecycle:
             self.end(instance, wire.STATE_EXITED if good else wire.STATE_FAILED, wire.REASON_EXIT)
         elif isinstance(error, MemoryError):
             error = None
-            self.end(
-                instance,
-                wire.STATE_FAILED,
-                wire.REASON_HEAP_FULL,
-                table.counts[instance.owner] * table.block,
-            )
+            held = table.counts[instance.owner] * table.block
+            limit = instance.mem_max
+            if limit is not None and held > limit:
+                instance.kills += 1
+                self.end(instance, wire.STATE_KILLED, wire.REASON_OOM, held, limit)
+            else:
+                self.end(instance, wire.STATE_FAILED, wire.REASON_HEAP_FULL, held)
         else:
             error = None
             self.end(instance, wire.STATE_FAILED, wire.REASON_EXCEPTION)
@@ -354,6 +379,11 @@ class Lifecycle:
         instance.bill(billing.guest())
         kernel.collect(instance)
         instance.left += kernel.table.forget(instance.owner, kernel.strays)
+        if instance.kept:
+            from . import buffers
+
+            instance.left -= buffers.keep(kernel.table, instance)
+            modules.drop(buffers)
         if reason == wire.REASON_EVICTED:
             cause = "the heap was short of %d bytes" % a
             a = (used - kernel.table.counts[0]) * kernel.table.block

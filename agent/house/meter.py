@@ -24,7 +24,7 @@ SINCE = const(11)  # ticks_us when it became runnable
 VTIME = const(12)  # us for a weight of 100
 WEIGHT = const(13)
 OWNER = const(14)  # in the frame table
-BLOCKS_MAX = const(15)  # its memory limit
+BLOCKS_MAX = const(15)  # blocks above which somebody looks
 PEAK = const(16)  # blocks
 _VREST = const(17)  # of a us of virtual time, in parts of the weight
 RESERVES = const(18)  # it has a reservation
@@ -34,8 +34,9 @@ WAKEUPS = const(20)  # the first of a histogram of the waits of such slices
 LOOP = const(32)
 CODE = const(33)
 STRAYS = const(34)
-SAID = const(35)  # records that the line has not been billed for
-WORDS = const(36)
+LIMIT = const(35)  # of its memory, in blocks
+SAID = const(36)  # records that the line has not been billed for
+WORDS = const(37)
 
 # Waits below 128 us, below 256 us and so on; the last bucket takes the rest.
 _WAKEUP_SHIFT = const(7)

@@ -16,6 +16,7 @@ _NUMBERS = (
     ("mem_min", 0, _SIZE, True),
     ("mem_high", 0, _SIZE, True),
     ("mem_max", 1, _SIZE, True),
+    ("mem_buffer", 0, _SIZE, True),
     ("storage_max", 0, _SIZE, True),
     ("backoff_min_s", 0, 65535, False),
     ("backoff_max_s", 0, 65535, False),
@@ -34,7 +35,7 @@ _WORDS = (
 # What is wrong with a spec that has all keys, None where nothing is.
 def wrong(spec):
     for key, least, most, optional in _NUMBERS:
-        value = spec[key]
+        value = spec.get(key)
         if value is None and optional:
             continue
         if not isinstance(value, int) or not least <= value <= most:

@@ -11,7 +11,7 @@
 
 from micropython import const
 
-from . import modules, wire
+from . import memory, modules, wire
 from .image import BadImage, exists
 
 # So many unclean boots in a row, and no guest is started.
@@ -79,7 +79,7 @@ def begin(kernel, commands, past):
     commands.store.sweep()
     for name in commands.store.installed():
         port.feed()
-        kernel.tidy()  # each leaves some kB of garbage
+        memory.tidy(kernel)  # each leaves some kB of garbage
         try:
             instance = commands.install(name)
         except BadImage as error:

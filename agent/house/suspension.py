@@ -138,7 +138,7 @@ class Suspension:
         billing.work()
         wall = billing.wall()
         table.sync(wire.AGENT)
-        table.cap(kernel.reserve_blocks)
+        table.cap(instance.meter)
         kernel.port.arm(limit_us, wall, billing.cpu, instance.tag)
         return _GOES_ON
 

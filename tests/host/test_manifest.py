@@ -149,6 +149,7 @@ def test_an_empty_manifest_is_the_documented_defaults() -> None:
         ("[memory]\nmax = '32x'", ["[memory] max", '"32k"']),
         ("[memory]\nmax = 0", ["[memory] max is 0"]),
         ("[memory]\nmin = '8k'\nmax = '4k'", ["[memory] min (8 KiB) is above max (4 KiB)"]),
+        ("[memory]\nbuffer = '8k'\nmin = '4k'", ["[memory] buffer (8 KiB) is above min (4 KiB)"]),
         ("[memory]\nhigh = '8k'\nmax = '4k'", ["[memory] high (8 KiB) is above max (4 KiB)"]),
         ("[storage]\nmax = -5", ["[storage] max is -5"]),
         ("[devices]\nled = 'gpo:25'", ["[devices] led", "did you mean 'gpio:25'?"]),
@@ -244,6 +245,14 @@ def test_whatever_stands_in_it_the_outcome_is_a_manifest_or_words(raw: dict[str,
         assert error.message and error.code is ExitCode.USAGE
     else:
         json.dumps(manifest.to_json_dict())
+
+
+def test_a_buffer_is_promised_as_well_and_told_only_where_there_is_one() -> None:
+    told = read("[memory]\nbuffer = '4k'").to_json_dict()
+    assert (told["mem_buffer"], told["mem_min"]) == (4096, 4096)
+    told = read("[memory]\nbuffer = '4k'\nmin = '8k'").to_json_dict()
+    assert (told["mem_buffer"], told["mem_min"]) == (4096, 8192)
+    assert "mem_buffer" not in read("[memory]\nmin = '8k'").to_json_dict()
 
 
 def test_what_no_agent_enforces_yet_is_said() -> None:

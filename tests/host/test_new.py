@@ -26,7 +26,14 @@ ROOT = Path(__file__).parents[2]
 TYPINGS = ROOT / ".venv" / "typings"
 
 # Shown with an example, because their default is that there is none.
-WITHOUT_DEFAULT = {"cpu_min_us", "cpu_min_period_us", "mem_min", "mem_high", "storage_max"}
+WITHOUT_DEFAULT = {
+    "cpu_min_us",
+    "cpu_min_period_us",
+    "mem_min",
+    "mem_high",
+    "mem_buffer",
+    "storage_max",
+}
 
 
 @pytest.fixture(params=list_profiles())

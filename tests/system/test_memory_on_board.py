@@ -76,7 +76,7 @@ def ask(kind: str, capsys: pytest.CaptureFixture[str]) -> Ask:
 
 
 def test_whether_figures_are_exact_shows_everywhere(
-    kind: str, ask: Ask, capsys: pytest.CaptureFixture[str]
+    kind: str, ask: Ask, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     exact = kind == "exact"
     assert [guest["mem_exact"] for guest in ask("ps")] == [exact]
@@ -84,7 +84,11 @@ def test_whether_figures_are_exact_shows_everywhere(
     assert ask("inspect", "holds", "--collect")["exact"] is exact
     mechanism = ask("doctor")["mechanisms"]["frame-table"]
     assert mechanism == {"ok": exact, "reason": "" if exact else "forced"}
-    for words in (["ps"], ["top", "--once"], ["inspect", "holds"]):
+    file = str(tmp_path / "memory.ghr")
+    ask("record", file, "--seconds", "2")
+    (boot,) = ask("analyze", file)["boots"]
+    assert [guest["memory"]["exact"] for guest in boot["guests"]] == [exact]
+    for words in (["ps"], ["top", "--once"], ["inspect", "holds"], ["analyze", file]):
         assert main(words) == 0
         assert ("~" in capsys.readouterr().out) is not exact, words
 

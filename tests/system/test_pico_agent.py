@@ -70,6 +70,26 @@ async def main():
     print(work(10000))
 """
 
+# Lines 6 and 7 allocate, all in one slice.
+TAKES = """\
+import asyncio
+async def main():
+    await asyncio.sleep_ms(200)
+    kept = []
+    while True:
+        kept.append(
+            bytearray(500))
+"""
+
+WASTES = """\
+import asyncio
+async def main():
+    await asyncio.sleep_ms(200)
+    for i in range(600):
+        bytearray(200)
+    print("it is through")
+"""
+
 Ask = Callable[..., Any]
 
 
@@ -220,6 +240,30 @@ def test_a_long_computation_is_suspended_and_the_others_go_on(ask: Ask, state: S
     assert long["longest_slice_us"] < 60_000
     assert by_name(ask("ps"))["worker.0"]["kills"] == 0
     assert ask("rm", "long") == [{"image": "long"}]
+
+
+def test_memory_is_held_inside_a_slice(ask: Ask, state: Path) -> None:
+    """One slice takes all that it can get; another makes fifteen times its limit of garbage."""
+    (state / "takes.py").write_text(TAKES)
+    (state / "wastes.py").write_text(WASTES)
+    for name, end_of in (("takes", "killed"), ("wastes", "exited")):
+        assert ask(
+            "run", "--detach", str(state / f"{name}.py"), "--mem", "8k", "--slice", "100ms"
+        )
+        end = time.monotonic() + PATIENCE_S
+        found: dict[str, Any] = {}
+        while found.get("state") not in ("killed", "exited"):
+            assert time.monotonic() < end, found
+            found = by_name(ask("ps")).get(f"{name}.0", {})  # its name may be on its way
+        assert found["state"] == end_of, ask("why", name)
+    told = ask("why", "takes")
+    assert told["reason"] == "oom"
+    assert re.match(r"takes/main.py:[5-7] in main$", told["where"]), told
+    assert ask("inspect", "takes")["peak"] < (8 + 24 + 2) * 1024
+    wasted = ask("inspect", "wastes")
+    assert wasted["collections"] > 3
+    assert ask("rm", "takes") == [{"image": "takes"}]
+    assert ask("rm", "wastes") == [{"image": "wastes"}]
 
 
 def test_quotas_and_states_change_as_they_are_told_to(ask: Ask) -> None:

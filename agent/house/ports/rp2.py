@@ -19,6 +19,7 @@ from house import modules
 NAME = "rp2"  # of the board, where nobody says another
 ROOT = ""  # the folder of images and data: the root of the file system
 HEAP_RESERVE = 16 * 1024  # bytes that stay free for the agent between slices
+HEAP_SLACK = 24 * 1024  # bytes that a slice may take beyond its guest's memory.max
 # What admission counts with, measured on the emulated Pico with nine guests, six of which hung. The
 # longest of 86 kills of 9 kinds: 3.07 ms, at the recursion limit. The longest that the agent was
 # busy between two slices, collections apart: 8.2 ms of service with the longest piece of a summary,
@@ -72,7 +73,10 @@ _RAM_END = 0x20082000
 _SHORTEST_US = const(20)
 _MOVING = const(0x2B1158)  # see move_to_flash()
 _MOVE_MS = const(8000)  # it takes one second, two where it writes
-_LOOK_US = const(20000)  # between two looks of the handler at what the host sends
+_LOOK_US = const(1000)  # between two looks of the handler at what the host sends, and at memory
+_LOOK_STACK = const(2600)  # bytes that must be left for those
+_STACK = const(7900)  # that the VM uses at most
+_SOON_US = const(40)
 _MISSED_US = const(1000)
 
 # The endpoint's buffer that goes to the host: its control word, and what it says while the
@@ -116,7 +120,7 @@ def _find_slot():
 
 SLOT = _find_slot()
 # Shared with the interrupt handler; see rp2_alarm.py for the words.
-STATE = array.array("I", [0, SLOT, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+STATE = array.array("I", [0, SLOT] + [0] * 18)
 HOLD = const(4)  # a word of STATE: not 0 while nothing may be delivered
 _TAG = const(5)
 _FOOD = const(8)
@@ -124,6 +128,15 @@ _SUSPENDS = const(9)  # 1 while the slice's limit is one at which it is suspende
 _ASKED = const(10)  # interrupts of this slice that asked for that
 SUSPENDABLE = const(1 << 29)  # in a limit
 _TOO_DEEP = const(101)
+_CLOCK = const(11)
+_SEEN = const(12)
+_LOOKING = const(13)
+QUEUE = const(14)  # a word of STATE: the address of the byte that counts what is in the VM's queue
+_LOOK = const(15)
+_SCHEDULE = const(16)
+_LOWEST = const(17)
+_LOOK_CODE = const(18)
+_LOOK_SELF = const(19)
 _AGENT_US = const(4)  # a word of what meter.py shares; word 0 is the last boundary's time
 
 # Words of what the stand-ins for the flash driver share; see rp2_flash.py.
@@ -132,6 +145,8 @@ _LEFT = const(41)
 _LAST_CALL = const(42)
 
 _handler = None
+_look_stub = None
+_watch = None
 _old_vector = 0
 _kept = []  # type: list  # what is still needed of what has moved to flash
 _exception = None
@@ -158,7 +173,7 @@ def delivered():
 
 # Sets up the alarm; returns None or why preemption cannot work here.
 def start():
-    global _handler, _old_vector
+    global _handler, _look_stub, _old_vector
     if not SLOT:
         return "the VM's pending-exception slot was not found"
     vectors = mem32[_VTOR] & 0xFFFFFFFF
@@ -168,8 +183,12 @@ def start():
         return "alarm %d of the timer is in use" % _ALARM
     from . import rp2_alarm
 
-    _handler = rp2_alarm.make(uctypes.addressof(STATE), _TIMER, _ALARM, _ACKNOWLEDGE, _WATCHDOG)
+    state = uctypes.addressof(STATE)
+    _handler = rp2_alarm.make(state, _TIMER, _ALARM, _ACKNOWLEDGE, _WATCHDOG)
+    _look_stub = rp2_alarm.make_look(state)
+    STATE[QUEUE] = rp2_alarm.find_queue()
     modules.drop(rp2_alarm)
+    STATE[_LOWEST] = mem32[vectors] - _STACK + _LOOK_STACK  # the first of them is the stack's top
     renew()
     # A function in machine code is an object of type, number of arguments, code.
     code = mem32[id(_handler) + 8] & 0xFFFFFFFF
@@ -318,6 +337,43 @@ def suspend_by(overrun, most):
 # Whether too much of the stack was in use when the last such slice overran.
 def too_deep():
     return STATE[_ASKED] == _TOO_DEEP
+
+
+# Has `watch` called in the midst of slices that allocate. The table's clock stands at `address`.
+# Returns None or why not.
+def watch_memory(watch, address):
+    global _watch
+    if not STATE[QUEUE]:
+        return "the VM's queue was not found"
+    _watch = watch
+    STATE[_LOOK] = id(_look_stub)
+    STATE[_SCHEDULE] = mem32[id(micropython.schedule) + 4]
+    STATE[_LOOK_SELF] = id(_look)
+    STATE[_LOOK_CODE] = mem32[id(_look) + 12] | 1
+    STATE[_LOOKING] = 0
+    STATE[_CLOCK] = address
+    return None
+
+
+# Called by rp2_alarm.py's stub. The time that it takes is not the slice's.
+@micropython.viper
+def _look():
+    timer = ptr32(_TIMER)
+    state = ptr32(STATE)
+    state[_LOOKING] = 0
+    deadline = int(state[0])
+    if deadline == 0 or state[3] or state[HOLD]:
+        return
+    begin = int(timer[_NOW_WORD])
+    state[0] = 0
+    if _watch():
+        state[_SUSPENDS] = 0
+        deadline = begin
+    clock = ptr32(int(state[_CLOCK]))
+    state[_SEEN] = int(clock[0])
+    now = int(timer[_NOW_WORD])
+    state[0] = (deadline + now - begin) | 1
+    timer[_ALARM_WORD] = now + _SOON_US
 
 
 # Ends the burst: the alarm that is still set finds nothing to do.

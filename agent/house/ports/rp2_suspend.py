@@ -8,7 +8,7 @@
 import array
 import micropython
 import uctypes
-from machine import mem8, mem32
+from machine import mem32
 from micropython import const
 
 from house import hooks, modules
@@ -35,9 +35,6 @@ _FULL = const(3)  # places of the scheduler's queue, of 8, that may be taken bef
 _VECTOR = const(64)  # bytes before that of alarm 0
 _ALARM_WORD = const(4)
 _NOW_WORD = const(10)
-
-# Where in the VM's state the length of the scheduler's queue lies, behind the scheduler's lock.
-_TO_LENGTH = const(24)
 
 # A deadline that is less than 16 us ahead counts as passed: the other handler, which would look a
 # moment later, might find it so.
@@ -144,35 +141,6 @@ def _stack_pointer():
     mov(r0, sp)  # type: ignore[name-defined]  # noqa: F821
 
 
-def _nothing(_):
-    pass
-
-
-_lengths = bytearray(3)
-
-
-# Runs as a callback: what the word says with 0, 1 and 2 others in the queue.
-def _count(address):
-    for i in range(3):
-        _lengths[i] = mem8[address]
-        micropython.schedule(_nothing, 0)
-
-
-# The address of the byte that counts what is in the scheduler's queue, 0 where it is not found.
-def _find_length(lock):
-    for address in range(lock + 2, lock + _TO_LENGTH):
-        _lengths[2] = 0
-        micropython.schedule(_count, address)
-        for _ in range(100):
-            if _lengths[2]:
-                break
-        for _ in range(100):
-            pass  # the three run
-        if _lengths == b"\x00\x01\x02":
-            return address
-    return 0
-
-
 # Returns None or why not.
 def start(overrun, most):
     global _overrun, _handler, _lock
@@ -180,8 +148,8 @@ def start(overrun, most):
 
     _lock = vmlock.find(id(_own))
     modules.drop(vmlock)
-    length = _find_length(_lock) if _lock else 0
-    if not length:
+    length = STATE[rp2.QUEUE]
+    if not _lock or not length:
         return "the VM's scheduler was not found"
     _overrun = overrun
     top = _stack_pointer() + micropython.stack_use()

@@ -3,8 +3,8 @@
 # The RP2040 maps its flash into memory. What the loader has copied into the heap and nobody ever
 # writes can lie there as well: the code of functions, the functions, the tables of classes, the
 # texts of constants, the names. After the agent's modules are imported this one puts all of it
-# together as it shall lie in flash, compares it with what lies there, writes the sectors that
-# differ, and turns the pointers to it. The copies in the heap are garbage then.
+# together as it shall lie in flash, sector by sector, compares each with what lies there, writes
+# those that differ, and turns the pointers at last. The copies in the heap are garbage then.
 #
 # So what is executed from flash is what was imported in the same boot, byte by byte. Nothing that
 # lies there is trusted for a stamp or a sum.
@@ -77,7 +77,6 @@ _POOL_ROOM = const(16)  # half of the room that the interpreter makes in the poo
 _SECTOR = const(4096)
 _PAGE = const(256)
 _PIECE = const(512)  # bytes that are compared at a time
-_CHUNK = const(512)  # bytes of small pieces that are put together
 _SECTORS = const(24)  # below the file system: ours, or nobody's
 _CLAIM = b"Guesthouse: code"  # the beginning of the last of them, once they are ours
 
@@ -426,71 +425,50 @@ def erase():
         pass
 
 
-# What shall lie in flash, piece behind piece. A piece is a buffer, or the address of an allocation:
-# a thousand objects would take too much.
+# What shall lie in flash, piece behind piece. There is no room for all of it in the heap: it is put
+# together sector by sector, each compared with what lies there and, where it differs, written.
 class _Image:
-    def __init__(self, region, size):
+    def __init__(self, region, size, feed):
         self.region = region
         self.size = size
-        self.pieces = []
+        self.feed = feed
         self.end = region.begin
-        self.chunk = bytearray(0)
-        self.used = 0  # bytes of it
-        self.begin = 0  # where it will lie
 
-    # Where the piece will lie. It must not change any more.
+    # Where the piece lies: a buffer, or the address of an allocation, for each of which an object
+    # would take too much.
     def add(self, piece):
         at = self.end
-        self.pieces.append(piece)
-        self.end += ((self.size(piece) if isinstance(piece, int) else len(piece)) + 3) & ~3
-        if self.end > self.region.claim:
+        if isinstance(piece, int):
+            begin = piece
+            left = self.size(piece)
+        else:
+            begin = addressof(piece)
+            left = len(piece)
+        if at + left > self.region.claim:
             raise Unfit("there is more than %d kB to move" % (_SECTORS * _SECTOR >> 10))
+        sector = addressof(self.region.sector)
+        while left:
+            used = self.end & _SECTOR - 1
+            k = min(left, _SECTOR - used)
+            _copy(begin, sector + used, k)
+            begin += k
+            left -= k
+            self.end += k
+            while self.end & 3:  # the next one begins at a word
+                self.region.sector[self.end & _SECTOR - 1] = 0
+                self.end += 1
+            if not self.end & _SECTOR - 1:
+                self._bring(_SECTOR)
         return at
 
-    # The same, of a copy.
-    def put(self, data):
-        n = (len(data) + 3) & ~3
-        if self.used + n > len(self.chunk):
-            self.chunk = bytearray(max(n, _CHUNK))
-            self.used = 0
-            self.begin = self.add(self.chunk)
-        at = self.used
-        self.chunk[at : at + len(data)] = data
-        self.used += n
-        return self.begin + at
+    # The last of them.
+    def finish(self):
+        self._bring(self.end & _SECTOR - 1)
 
-    # Sees to it that it lies there: writes the sectors that differ. All of it is compared.
-    def write(self, feed):
-        at = self.region.begin
-        sector = addressof(self.region.sector)
-        used = 0
-        for piece in self.pieces:
-            if isinstance(piece, int):
-                begin = piece
-                left = self.size(piece)
-            else:
-                begin = addressof(piece)
-                left = len(piece)
-            while left:
-                k = min(left, _SECTOR - used)
-                _copy(begin, sector + used, k)
-                begin += k
-                left -= k
-                used += k
-                if not left:  # the next one begins at a word
-                    while used & 3:
-                        self.region.sector[used] = 0
-                        used += 1
-                if used == _SECTOR:
-                    feed()
-                    self._bring(at, used)
-                    at += _SECTOR
-                    used = 0
-        self._bring(at, used)
-
-    def _bring(self, at, n):
-        if view(at, n) != memoryview(self.region.sector)[:n]:
-            self.region.write(at, n)
+    def _bring(self, n):
+        self.feed()
+        if view(self.end - n, n) != memoryview(self.region.sector)[:n]:
+            self.region.write(self.end - n, n)
 
 
 # --- proofs ---
@@ -749,13 +727,13 @@ def _move(layout, room, kept, feed):
     names.add()
     _collect()
     region.take()
-    image = _Image(region, size)
+    image = _Image(region, size, feed)
     pieces.place(image)
     _collect()  # often: the heap would be in pieces when the collector comes by itself
     last = image.add(names.pool())
     turns = code.turns(image)
     _collect()
-    image.write(feed)
+    image.finish()
     kept.append((keep, array.array("I", code.keep)))
     try:
         names.switch(last, id(turns))
@@ -884,11 +862,11 @@ class _Code:
                 if pieces.size(thing) == 16 and mem32[thing] in self.text:
                     text = bytearray(view(thing, 16))
                     struct.pack_into("<I", text, _DATA, pieces.placed(mem32[thing + _DATA]))
-                    constants[i] = image.put(text)
+                    constants[i] = image.add(text)
                 elif pieces.size(thing):
                     self.keep.add(thing)
             turns.add(context + _NAMES, pieces.pieces[key])
-            turns.add(context + _CONSTANTS, image.put(bytes(constants)))
+            turns.add(context + _CONSTANTS, image.add(bytes(constants)))
 
     # Puts functions without defaults into the image; returns where they lie.
     def _functions(self, image):
@@ -905,7 +883,7 @@ class _Code:
                     children += code - own
                 elif pieces.size(children):
                     self.keep.add(children)
-                moved[function] = image.put(
+                moved[function] = image.add(
                     struct.pack(
                         "<IIII", mem32[function], mem32[function + _CONTEXT], children, code
                     )
@@ -949,7 +927,7 @@ class _Code:
                 words[i] = moved[words[i]]
             elif self.pieces.size(words[i]):
                 self.keep.add(words[i])
-        turns.add(members + _TABLE, image.put(bytes(words)))
+        turns.add(members + _TABLE, image.add(bytes(words)))
         turns.add(members + _FLAGS, mem32[members + _FLAGS] | _FIXED)
 
 

@@ -38,6 +38,11 @@ _STUBBORN = const(20)
 _SLOW_NS = const(1000000)
 _LOST = const(500)
 
+# So often a slice is looked into, and its memory with it, if so many blocks were handed out since
+# the last look, as a power of two.
+_LOOK_US = const(250)
+_LOOK_BITS = const(6)
+
 # The watchdog allows for a slice that may be so long.
 _LONG_US = const(1000000)
 
@@ -110,8 +115,12 @@ FED = const(20)  # CPU time in ms when it was fed last
 _SLOW = const(21)  # 1 while the timer is set to slow looks
 ASKED = const(22)  # signals of this slice that asked for it to be suspended
 QUEUED = const(23)  # 1 while the suspender is in the scheduler's queue
-KEPT = const(24)  # three words of the agent's that survive a reset
-STATE = array.array("I", [0] * 9 + [0x2F6E2B1] + [0] * 17)
+_CLOCK_LO = const(24)  # address of the allocation clock, 0 where nobody looks at memory
+_CLOCK_HI = const(25)
+_CLOCK_SEEN = const(26)  # what it said at the last look
+_LOOKING = const(27)  # 1 while _look is in the scheduler's queue
+KEPT = const(28)  # three words of the agent's that survive a reset
+STATE = array.array("I", [0] * 9 + [0x2F6E2B1] + [0] * 21)
 _schedule = micropython.schedule
 _stack_use = micropython.stack_use
 
@@ -180,11 +189,28 @@ def _on_timer(at):
             _timer_settime(_timer, 0, _slowly, None)
         return
     limit = int(p[_LIMIT])
+    pause = _LOOK_US
+    if p[_CLOCK_LO] and int(p[_LOOKING]) + int(p[_DELIVERED]) == 0:
+        c = ptr32(int(p[_CLOCK_LO]) | (int(p[_CLOCK_HI]) << 32))
+        if (int(c[0]) - int(p[_CLOCK_SEEN])) >> _LOOK_BITS != 0:
+            if _may_lock(at):
+                p[_LOOKING] = 1
+                _schedule(_scheduled_look, 0)
+            else:
+                pause = _BURST_US
+    wall = (int(ticks_us()) - int(p[_WALL0])) & 0x3FFFFFFF  # type: ignore[call-overload]
+    if wall < limit:
+        left = limit - wall
+        if left > pause:
+            left = pause
+        s = ptr32(_rest)
+        s[6] = left * 1000
+        _timer_settime(_timer, 0, _rest, None)
+        return
     _clock_gettime(_CLOCK_THREAD_CPU, _now_h)
     t = ptr32(_now_h)
     used = (int(t[0]) * 1000000 + int(t[2]) // 1000 - int(p[_CPU0])) & 0xFFFFFFFF
     if used < limit:
-        wall = (int(ticks_us()) - int(p[_WALL0])) & 0x3FFFFFFF  # type: ignore[call-overload]
         stolen = wall - used
         if p[_FD]:
             n = int(_pread(int(p[_FD]), _stat_h, 64, 0))
@@ -194,10 +220,11 @@ def _on_timer(at):
             left = 0 - over
             if left > limit - used:
                 left = limit - used
+            if left > pause:
+                left = pause
             if left > _BURST_US:  # else the interval comes back to look again
                 s = ptr32(_rest)
-                s[4] = left // 1000000
-                s[6] = left % 1000000 * 1000
+                s[6] = left * 1000
                 _timer_settime(_timer, 0, _rest, None)
             return
         if over > _LATE_US:
@@ -250,6 +277,45 @@ def _on_timer(at):
         _schedule(_pursue, 0)
 
 
+# The callback: looks at the memory of the guest that runs. What that takes is no time of the
+# slice's. What it calls answers whether the guest is to be ended.
+@micropython.viper
+def _look(_):
+    p = ptr32(STATE)
+    p[_LOOKING] = 0
+    armed = int(p[_ARMED])
+    if armed == 0 or p[_DELIVERED] or p[HOLD]:
+        return
+    p[_ARMED] = 0
+    cpu = int(cpu_us())
+    wall = int(ticks_us())  # type: ignore[call-overload]
+    ended = int(_watch())  # type: ignore[misc]
+    c = ptr32(int(p[_CLOCK_LO]) | (int(p[_CLOCK_HI]) << 32))
+    p[_CLOCK_SEEN] = c[0]
+    p[_CPU0] = int(p[_CPU0]) + int(cpu_us()) - cpu
+    p[_WALL0] = int(p[_WALL0]) + int(ticks_us()) - wall  # type: ignore[call-overload]
+    if ended:
+        p[_LIMIT] = 0
+        p[_STALLED] = 1
+        armed = 1
+    p[_ARMED] = armed
+    _timer_settime(_timer, 0, _soon, None)
+
+
+# Has `watch` called in the midst of slices that allocate. The table's clock stands at `address`.
+# The callback is a C function for the VM: a guest that was well above its recursion limit when the
+# signal came may stand at it when the VM runs the callback. Returns None.
+def watch_memory(watch, address):
+    global _watch, _look_callback, _scheduled_look
+    _watch = watch
+    if _scheduled_look is None:
+        _look_callback = ffi.callback("v", _look, "i")
+        code = _with_headroom(_look_callback.cfun(), find_stack_limit(), False)
+        _scheduled_look = ffi.func("v", code, "i")
+    STATE[_CLOCK_LO] = address & 0xFFFFFFFF
+    STATE[_CLOCK_HI] = address >> 32
+
+
 # Whether the VM's scheduler may be called by a handler that interrupted the instruction `at`. It
 # takes a mutex, and where the thread is about to take or to leave that one itself, it would wait
 # for itself for ever. So nowhere in the library that has the mutex, except in a system call.
@@ -281,6 +347,7 @@ _exception = None
 _schedule_above = 0
 _MARGIN = const(8192)  # the signal's own frame is part of what is in use
 
+_watch = _look_callback = _scheduled_look = None  # see watch_memory()
 suspender = None  # see unix_suspend.py, as for the next
 suspend_above = 0
 
@@ -305,11 +372,14 @@ def delivered():
     return STATE[_DELIVERED]
 
 
+_NOP = b"\x0f\x1f\x80\x00\x00\x00\x00"
+
+
 # Machine code (x86-64) around a C function: it raises the VM's stack limit for the time of the
 # call. A guest may stand at the limit when the signal comes; the handler's own stack check
 # would fail there and throw RuntimeError out of the middle of whatever C code was running,
-# which ended in a segmentation fault each time. The function is given the interrupted instruction.
-def _with_headroom(function, limit):
+# which ended in a segmentation fault each time. A handler is given the interrupted instruction.
+def _with_headroom(function, limit, handler=True):
     code = _mmap(0, _PAGE, _PROT_ALL, _MAP_PRIVATE_ANONYMOUS, -1, 0)
     view = uctypes.bytearray_at(code, _PAGE)
     struct.pack_into("<B2sQ", view, 0, 0x53, b"\x48\xbb", limit)  # push rbx; mov rbx, limit
@@ -317,7 +387,7 @@ def _with_headroom(function, limit):
     struct.pack_into("<3sI", view, 17, b"\x48\xc7\x03", _HEADROOM)  # mov qword [rbx], headroom
     struct.pack_into("<2sQ", view, 24, b"\x48\xb8", function)  # mov rax, function
     # mov rdi, [rdx + 168]: the instruction pointer in the context, the handler's third argument
-    struct.pack_into("<7s", view, 34, b"\x48\x8b\xba\xa8\x00\x00\x00")
+    struct.pack_into("<7s", view, 34, b"\x48\x8b\xba\xa8\x00\x00\x00" if handler else _NOP)
     # call rax; add rsp, 8; pop [rbx]; pop rbx; ret
     struct.pack_into("<10s", view, 41, b"\xff\xd0\x48\x83\xc4\x08\x8f\x03\x5b\xc3")
     return code
@@ -388,9 +458,11 @@ def arm(limit_us: int, wall: int, cpu: int, tag: int):
     p[_SLOW] = 0
     p[_WALL0] = wall
     p[_CPU0] = cpu
+    if limit_us > _LOOK_US:
+        limit_us = _LOOK_US
     first = ptr32(_setting)  # seconds, then nanoseconds of the first expiry
-    first[4] = limit_us // 1000000
-    first[6] = limit_us % 1000000 * 1000
+    first[4] = 0
+    first[6] = limit_us * 1000
     p[_ARMED] = armed
     _timer_settime(_timer, 0, _setting, None)
 

@@ -39,7 +39,7 @@ KILLS = 20
 MAX_BYTES = 8 * 1024
 _AT_ONCE = 7  # guests on one board: each takes memory and time at boot, also while it is stopped
 # What is more than a board has left is ended by the heap's end, not by the limit.
-HOARDERS = ("small_objects", "dict_entries", "buffers", "doubling_string", "garbage")
+HOARDERS = ("small_objects", "dict_entries", "buffers", "doubling_string", "one_slice", "garbage")
 # Of a real board's time, and multiplied by the port's patience.
 _BOOT_S = 60.0
 _SOLO_S = 30.0

@@ -70,6 +70,7 @@ class Manifest:
     mem_min: int | None = None
     mem_high: int | None = None
     mem_max: int | None = None
+    mem_buffer: int | None = None
     storage_max: int | None = None
     restart: str = "on-failure"
     backoff_min_s: int = 1
@@ -86,8 +87,11 @@ class Manifest:
         return [f"{key} is not enforced yet" for key, given in asked.items() if given]
 
     def to_json_dict(self) -> dict[str, Any]:
-        """The object the board reads as ``guest.json``."""
-        return asdict(self)
+        """The object the board reads as ``guest.json``; ``mem_buffer`` only where there is one."""
+        told = asdict(self)
+        if self.mem_buffer is None:
+            del told["mem_buffer"]
+        return told
 
 
 def valid_name(text: str) -> str:
@@ -190,7 +194,9 @@ def normalize(
             f"({units.fmt_us(slice_us)}) is longer than the period ({units.fmt_us(period_us)})",
             "a slice is part of a period",
         )
-    sizes = {key: memory.size(key) for key in ("min", "high", "max")}
+    sizes = {key: memory.size(key) for key in ("min", "high", "max", "buffer")}
+    if sizes["min"] is None and sizes["buffer"]:
+        sizes["min"] = sizes["buffer"]  # it is there all the time, so it is promised
     _check_order(memory, sizes)
     trust = top.choice("trust", ("own", "confined"), "own")
     if trust == "confined":
@@ -218,6 +224,7 @@ def normalize(
         mem_min=sizes["min"],
         mem_high=sizes["high"],
         mem_max=sizes["max"],
+        mem_buffer=sizes["buffer"] or None,
         storage_max=reader.section("storage").size("max"),
         restart=restart.choice("policy", ("never", "on-failure", "always"), "on-failure"),
         backoff_min_s=backoff[0],
@@ -231,13 +238,13 @@ def normalize(
 
 
 def _check_order(memory: Section, sizes: Mapping[str, int | None]) -> None:
-    for low, high in (("min", "max"), ("min", "high"), ("high", "max")):
+    for low, high in (("buffer", "min"), ("min", "max"), ("min", "high"), ("high", "max")):
         below, above = sizes[low], sizes[high]
         if below is not None and above is not None and below > above:
             memory.fail(
                 low,
                 f"({units.fmt_bytes(below)}) is above {high} ({units.fmt_bytes(above)})",
-                "it is min <= high <= max",
+                "it is buffer <= min <= high <= max",
             )
     if sizes["max"] == 0:
         memory.fail("max", "is 0, and no program runs in that", 'a size, as in max = "32k"')

@@ -35,6 +35,7 @@ max = "20%" # CPU time at most: a share of each period, or "1ms/10ms"; default: 
 max = "32k" # above this, after a collection, it is killed; default: none
 # min = "8k" # kept free for it; default: none
 # high = "24k" # warned above this; default: none
+# buffer = "4k" # of that min in one piece, there at every start: guest.buffer(); default: none
 
 [storage]
 # max = "16k" # of the board's flash; not enforced yet; default: none

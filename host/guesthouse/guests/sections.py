@@ -19,7 +19,7 @@ DEVICE_KINDS = ("adc", "gpio", "i2c", "pio", "pwm", "spi", "uart")
 SECTIONS: Mapping[str, tuple[str, ...]] = {
     "": ("name", "version", "kind", "autostart", "criticality", "trust"),
     "cpu": ("min", "max", "period", "weight", "slice_max", "load_max", "on_overrun"),
-    "memory": ("min", "high", "max"),
+    "memory": ("min", "high", "max", "buffer"),
     "storage": ("max",),
     "devices": (),  # free: any name the guest likes
     "restart": ("policy", "backoff"),

@@ -3,10 +3,11 @@
 import gc
 import random
 import sys
+from array import array
 
 import micropython
 import patterns
-from house import frames, frames_plain
+from house import frames, frames_plain, meter
 from house.collector import GuestCollector
 from house.frames import OWNERS, exact_table, open_table, twin_named
 from house.heapmap import HeapUnknown, find_heap
@@ -25,6 +26,14 @@ def _twins():
 def _tables():
     for twin in _twins():
         yield twin.Table(find_heap(unix_heap, twin.scan))
+
+
+# A guest's meter, of which the cap reads these two words.
+def _meter(limit=meter.NO_BLOCKS_MAX):
+    words = array("i", [0] * meter.WORDS)
+    words[meter.OWNER] = ONE
+    words[meter.LIMIT] = limit
+    return words
 
 
 # Random changes to what `keep` holds: new objects, growth and shrinking in place.
@@ -117,13 +126,15 @@ def test_syncs_and_caps_allocate_nothing():
     for table in _tables():
         gc.disable()
         keep = [None] * 128
+        words = _meter(100)
+        table.keep_back(64, 100)
         random.seed(2)
         for _ in range(500):
             _mutate(keep)
             # a locked heap turns any allocation into an error
             micropython.heap_lock()
             table.sync(ONE)
-            table.cap(64)
+            table.cap(words)
             table.sync(AGENT)
             table.uncap()
             assert table.free_blocks >= 0
@@ -170,7 +181,8 @@ def test_a_cap_keeps_the_agents_reserve_from_a_guest():
         reserve = table.total // 8
         keep = []
         table.collect()
-        table.cap(reserve)
+        table.keep_back(reserve, 0)
+        table.cap(_meter())
         try:
             while True:
                 keep.append(bytearray(500))
@@ -183,6 +195,39 @@ def test_a_cap_keeps_the_agents_reserve_from_a_guest():
         keep = None
         table.collect()
         assert table.check(), table.reason
+
+
+def test_a_cap_lets_a_guest_take_its_limit_and_the_slack_and_no_more():
+    for table in _tables():
+        gc.disable()
+        table.collect()
+        for held, limit, slack in ((0, 3000, 500), (0, 200, 0), (1000, 400, 2000)):
+            before = bytearray(held * table.block) if held else None
+            table.sync(ONE)
+            held = table.counts[ONE]
+            table.keep_back(64, slack)
+            assert not table.capped()
+            # what is free below the highest block in use cannot be kept from it
+            holes = unix_heap.read(table.layout.high_word) - table.counts[0]
+            table.cap(_meter(limit))
+            assert table.capped()
+            # One block each, so that every hole is used.
+            keep = None
+            try:
+                while True:
+                    keep = (keep,)
+            except MemoryError:
+                pass
+            table.uncap()
+            table.sync(ONE)
+            room = limit + slack - held
+            taken = table.counts[ONE] - held
+            assert room - 24 <= taken <= room + holes + 4, (room, holes, taken)
+            del before
+            keep = None
+            table.collect()
+            table.forget(ONE)
+            assert table.check(), table.reason
 
 
 # A chain, deeper than the collector's mark stack, at the top of what is in use: were the
@@ -199,7 +244,8 @@ def test_a_collection_under_the_cap_loses_nothing():
         del filler
         table.collect()
         for reserve in (0, table.total // 2, table.total, 2 * table.total):
-            table.cap(reserve)
+            table.keep_back(reserve, 0)
+            table.cap(_meter())
             length = unix_heap.read(table.layout.length_word)
             assert 4 * length > unix_heap.read(table.layout.high_word)
             assert length <= table.layout.length

@@ -189,6 +189,7 @@ class Port:
     LOAD_MAX_US = 1_000_000
     LOG_TAIL = 64
     HEAP_RESERVE = 1_600
+    HEAP_SLACK = 0
     ASK_US = 2_000
     NESTED_STACK = COMMAND_STACK = 0
     SUSPENDABLE = 1 << 29
@@ -259,7 +260,9 @@ class Table:
 
     def sync(self, owner: int) -> None: ...
 
-    def cap(self, blocks: int) -> None: ...
+    def keep_back(self, reserve: int, slack: int) -> None: ...
+
+    def cap(self, words: Any) -> None: ...
 
     def uncap(self) -> None: ...
 

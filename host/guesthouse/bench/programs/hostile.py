@@ -58,11 +58,11 @@ def hang_in_exit():
                 pass
 
 
+# What held ever more would be ended for that, and not at its limit.
 def hang_in_alloc():
-    kept = []
     while True:
-        kept = [kept[:10] for _ in range(10)]
-        for _ in range(100):
+        kept = [[n] * 10 for n in range(10)]
+        for _ in kept * 10:
             pass
 
 
