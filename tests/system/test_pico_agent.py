@@ -242,13 +242,13 @@ def test_a_long_computation_is_suspended_and_the_others_go_on(ask: Ask, state: S
     assert ask("rm", "long") == [{"image": "long"}]
 
 
-def test_memory_is_held_inside_a_slice(ask: Ask, state: Path) -> None:
+def test_memory_is_held_inside_a_slice(ask: Ask, state: State) -> None:
     """One slice takes all that it can get; another makes fifteen times its limit of garbage."""
-    (state / "takes.py").write_text(TAKES)
-    (state / "wastes.py").write_text(WASTES)
+    (state.folder / "takes.py").write_text(TAKES)
+    (state.folder / "wastes.py").write_text(WASTES)
     for name, end_of in (("takes", "killed"), ("wastes", "exited")):
         assert ask(
-            "run", "--detach", str(state / f"{name}.py"), "--mem", "8k", "--slice", "100ms"
+            "run", "--detach", str(state.folder / f"{name}.py"), "--mem", "8k", "--slice", "100ms"
         )
         end = time.monotonic() + PATIENCE_S
         found: dict[str, Any] = {}
