@@ -221,7 +221,7 @@ async def main():
     await asyncio.sleep_ms(0)
     for _ in range(6000):
         bytearray(2000)
-        sum(range(3000))
+        sum(range(1500))
 """
     for limit in (32768, None):
         board = Board()
@@ -240,7 +240,7 @@ def test_a_collection_in_mid_slice_takes_nothing_of_the_slices_time():
 import asyncio
 async def main():
     await asyncio.sleep_ms(0)
-    for _ in range(2000):
+    for _ in range(800):
         bytearray(2000)
         sum(range(5000))
 """
