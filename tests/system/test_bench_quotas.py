@@ -50,6 +50,8 @@ def client(micropython: MicroPython) -> Iterator[Client]:
 
 def test_the_object_has_the_keys_of_the_contract(printed: dict[str, Any]) -> None:
     assert {"board", "firmware", "shares", "kills", "wakeups"} <= set(printed)
+    assert printed["how"]
+    assert printed["missing"] == []
     for row in printed["shares"]:
         assert {"mix", "guest", "requested", "delivered", "error"} <= set(row)
         assert row["error"] == pytest.approx(row["delivered"] - row["requested"], abs=2e-5)
@@ -151,6 +153,7 @@ def test_options_of_the_other_bench_are_refused(tmp_path: Any) -> None:
 @pytest.mark.soak
 def test_it_runs_on_emulated_picos_as_well(firmware: Firmware) -> None:
     found = quotas_emulated.measure(firmware, quotas_emulated.QUICK, print).to_json_dict()
+    assert found["missing"] == []
     assert len({row["mix"] for row in found["shares"]}) >= 4
     assert {row["kind"] for row in found["kills"]} == set(kills.KINDS)
     assert {row["setup"] for row in found["wakeups"]} == {"alone", "hogs", "asyncio-hogs"}
