@@ -4,7 +4,7 @@
 .PHONY: help setup demo test check lint types agent-types layers soak firmware clean
 
 BIN := .venv/bin
-PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 READY := .venv/.ready
 
 help:

@@ -11,15 +11,13 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Two processes share the files; each stays whole, because its tests share a board.
+    """Files with an emulated Pico go first, because they take minutes.
 
-    Files with an emulated Pico go first, because they take minutes: the short ones fill what is
-    left of the time.
+    Two processes share the files, which stay whole, because the tests of one share a board: the
+    short ones fill what is left of the time.
     """
     emulated = {item.path for item in items if "firmware" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: item.path not in emulated)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.parent.name}-{item.path.stem}"))
 
 
 @pytest.fixture(scope="session")

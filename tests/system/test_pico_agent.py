@@ -255,7 +255,7 @@ def test_memory_is_held_inside_a_slice(ask: Ask, state: State) -> None:
         while found.get("state") not in ("killed", "exited"):
             assert time.monotonic() < end, found
             found = by_name(ask("ps")).get(f"{name}.0", {})  # its name may be on its way
-        assert found["state"] == end_of, ask("why", name)
+        assert found["state"] == end_of, (ask("why", name), found)
     told = ask("why", "takes")
     assert told["reason"] == "oom"
     assert re.match(r"takes/main.py:[5-7] in main$", told["where"]), told
