@@ -247,15 +247,14 @@ def test_memory_is_held_inside_a_slice(ask: Ask, state: State) -> None:
     (state.folder / "takes.py").write_text(TAKES)
     (state.folder / "wastes.py").write_text(WASTES)
     for name, end_of in (("takes", "killed"), ("wastes", "exited")):
-        assert ask(
-            "run", "--detach", str(state.folder / f"{name}.py"), "--mem", "8k", "--slice", "100ms"
-        )
+        quotas = ("--mem", "8k", "--period", "1s", "--slice", "500ms")
+        assert ask("run", "--detach", str(state.folder / f"{name}.py"), *quotas)
         end = time.monotonic() + PATIENCE_S
         found: dict[str, Any] = {}
         while found.get("state") not in ("killed", "exited"):
             assert time.monotonic() < end, found
             found = by_name(ask("ps")).get(f"{name}.0", {})  # its name may be on its way
-        assert found["state"] == end_of, (ask("why", name), found)
+        assert found["state"] == end_of, ask("why", name)
     told = ask("why", "takes")
     assert told["reason"] == "oom"
     assert re.match(r"takes/main.py:[5-7] in main$", told["where"]), told

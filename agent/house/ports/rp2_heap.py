@@ -10,11 +10,15 @@ from uctypes import bytearray_at as view  # noqa: F401  (part of the interface)
 
 from house import modules
 
-from . import rp2_skip
+from . import rp2_skip, rp2_stack
 
 skip = rp2_skip.skip
 modules.drop(rp2_skip)
 del rp2_skip
+
+_wipe = rp2_stack.wipe
+modules.drop(rp2_stack)
+del rp2_stack
 
 WORD = 4
 
@@ -49,5 +53,6 @@ def collect():
     enabled = ptr32(_USB_ENABLED)
     told = int(enabled[0]) & _FRAME
     enabled[_CLEAR_WORD] = _FRAME
+    _wipe()
     _collect()
     enabled[_SET_WORD] = told
