@@ -198,6 +198,15 @@ def test_the_accounts_add_up_to_the_time_that_passed(board: EmulatedPico) -> Non
         assert min(passed.agent_us, passed.guests_us, passed.idle_us) > 0
 
 
+def test_what_only_the_boot_needed_does_not_stay_in_the_heap(board: EmulatedPico) -> None:
+    """``tools/bench/agent_heap.py`` starts the agent at the prompt; here ``main.py`` has."""
+    with board.listen() as client:
+        client.command(wire.VERB_START, {"g": "holds45.0"})
+        board.until(client, lambda: client.instance("holds45").state == "killed")
+        told = client.command(wire.VERB_INSPECT, {"g": "calm.0"})  # its end has collected
+        assert told["agent"] < told["heap"] // 4, told
+
+
 def test_ctrl_c_ends_the_agent_even_while_a_guest_loads_and_catches_everything(
     board: EmulatedPico,
 ) -> None:
